@@ -1,0 +1,149 @@
+"""The Containers API on the wire: request and response models, errors, retry rules and two clients.
+
+Free of Airflow, so a plain script can use it::
+
+    from airflow_containers.api import ClientOptions, ContainersClient, CreateContainerRequest
+
+    with ContainersClient(ClientOptions(api_key="sk-...")) as client:
+        container = client.create(CreateContainerRequest(name="report", memory_limit="4g"))
+        client.delete(container.id)
+
+Names are loaded on first use, because Airflow imports the modules above this one while it parses DAGs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_containers.api.client import AsyncContainersClient, ContainersClient
+    from airflow_containers.api.errors import (
+        AmbiguousCreateError,
+        APIConnectionError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        BadRequestError,
+        ConfigurationError,
+        ConflictError,
+        ContainerGoneError,
+        ContainersError,
+        InvalidRequestError,
+        InvalidResponseError,
+        NotFoundError,
+        PermissionDeniedError,
+        QuotaExceededError,
+        RateLimitError,
+        RedirectError,
+        ServerError,
+    )
+    from airflow_containers.api.models import (
+        Container,
+        ContainerPage,
+        CreateContainerRequest,
+        DeletedContainer,
+        DomainSecret,
+        ExpiresAfter,
+        InlineSkill,
+        InlineSkillSource,
+        NetworkPolicyAllowlist,
+        NetworkPolicyDisabled,
+        SkillReference,
+    )
+    from airflow_containers.api.options import ClientOptions
+    from airflow_containers.api.retry import RetryPolicy
+    from airflow_containers.api.validation import validate
+
+_HOME = {
+    "client": ("AsyncContainersClient", "ContainersClient"),
+    "errors": (
+        "APIConnectionError",
+        "APIStatusError",
+        "APITimeoutError",
+        "AmbiguousCreateError",
+        "AuthenticationError",
+        "BadRequestError",
+        "ConfigurationError",
+        "ConflictError",
+        "ContainerGoneError",
+        "ContainersError",
+        "InvalidRequestError",
+        "InvalidResponseError",
+        "NotFoundError",
+        "PermissionDeniedError",
+        "QuotaExceededError",
+        "RateLimitError",
+        "RedirectError",
+        "ServerError",
+    ),
+    "models": (
+        "Container",
+        "ContainerPage",
+        "CreateContainerRequest",
+        "DeletedContainer",
+        "DomainSecret",
+        "ExpiresAfter",
+        "InlineSkill",
+        "InlineSkillSource",
+        "NetworkPolicyAllowlist",
+        "NetworkPolicyDisabled",
+        "SkillReference",
+    ),
+    "options": ("ClientOptions",),
+    "retry": ("RetryPolicy",),
+    "validation": ("validate",),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "APIConnectionError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AmbiguousCreateError",
+    "AsyncContainersClient",
+    "AuthenticationError",
+    "BadRequestError",
+    "ClientOptions",
+    "ConfigurationError",
+    "ConflictError",
+    "Container",
+    "ContainerGoneError",
+    "ContainerPage",
+    "ContainersClient",
+    "ContainersError",
+    "CreateContainerRequest",
+    "DeletedContainer",
+    "DomainSecret",
+    "ExpiresAfter",
+    "InlineSkill",
+    "InlineSkillSource",
+    "InvalidRequestError",
+    "InvalidResponseError",
+    "NetworkPolicyAllowlist",
+    "NetworkPolicyDisabled",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "QuotaExceededError",
+    "RateLimitError",
+    "RedirectError",
+    "RetryPolicy",
+    "ServerError",
+    "SkillReference",
+    "validate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module a public name lives in when the name is first used."""
+    try:
+        module = _MODULE_OF[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

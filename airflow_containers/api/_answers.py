@@ -1,0 +1,218 @@
+"""Reading what came back from one attempt: an answer of the API, or the error it amounts to."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from airflow_containers.api import errors
+from airflow_containers.api.endpoints import Call, ResponseT
+from airflow_containers.api.redaction import Redactor
+from airflow_containers.api.retry import Answer, NoAnswer, Outcome, Sent, is_quota_code, retry_after
+
+_GONE = re.compile(r"container is expired|container with id .* not found", re.IGNORECASE | re.DOTALL)
+_SCOPES = re.compile(r"missing scopes|insufficient permissions", re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_MAX_DETAIL = 500
+
+
+@dataclass(frozen=True, slots=True)
+class RawAnswer:
+    """A complete HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt without a complete answer; ``reason`` holds no secret."""
+
+    outcome: NoAnswer
+    reason: str
+    timeout: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An attempt that did not succeed: what the retry rules need, and what to raise if they give up."""
+
+    outcome: Outcome
+    error: errors.ContainersError
+
+
+def read(
+    call: Call[ResponseT], raw: RawAnswer | Failure, redactor: Redactor, base_url: str
+) -> ResponseT | Refused:
+    """Return the answer as the call's model, or what went wrong."""
+    if isinstance(raw, Failure):
+        return Refused(raw.outcome, _no_answer_error(call, raw, redactor))
+    if 200 <= raw.status < 300:
+        return _read_success(call, raw, redactor)
+    return _read_error(call, raw, redactor, base_url)
+
+
+def _ambiguous(call: Call[Any], reason: str, **known: Any) -> errors.AmbiguousCreateError:
+    name = call.body.name if call.body is not None else ""
+    return errors.AmbiguousCreateError(
+        f"{call}: {reason}. A container named {name!r} may exist all the same. The request is not repeated, "
+        "since that could make a second one; one that was made ends after its idle time "
+        "(20 minutes or less)",
+        name=name,
+        **known,
+    )
+
+
+def _no_answer_error(call: Call[Any], failure: Failure, redactor: Redactor) -> errors.ContainersError:
+    reason = redactor.text(failure.reason)
+    if not call.repeatable and failure.outcome.sent is Sent.PERHAPS:
+        return _ambiguous(call, reason)
+    kind = errors.APITimeoutError if failure.timeout else errors.APIConnectionError
+    return kind(f"{call}: {reason}")
+
+
+def _read_success(call: Call[ResponseT], raw: RawAnswer, redactor: Redactor) -> ResponseT | Refused:
+    data, problem = _json_object(raw.body)
+    if data is None and call.body_optional:
+        data = {}
+    if data is not None:
+        try:
+            return call.response_model.model_validate(redactor.data(data))
+        except ValidationError as error:
+            # Lenient models fail on one thing only: an id that is not there.
+            problem = f"a JSON object without a usable {error.errors(include_url=False)[0]['loc'][0]!r}"
+    known: dict[str, Any] = {"status_code": raw.status, "request_id": _request_id(raw, redactor)}
+    reason = f"HTTP {raw.status} with {problem}, expected a {call.response_model.__name__}"
+    if not call.repeatable:
+        return Refused(NoAnswer(Sent.PERHAPS), _ambiguous(call, reason, **known))
+    return Refused(
+        NoAnswer(Sent.PERHAPS), errors.InvalidResponseError(f"{call}: {reason}{_reference(known)}", **known)
+    )
+
+
+def _json_object(body: bytes) -> tuple[dict[str, Any] | None, str]:
+    """Return the body as a JSON object, or ``None`` and what it is instead."""
+    if not body.strip():
+        return None, "an empty body"
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        kind = "an HTML page" if body.lstrip()[:1] == b"<" else "a body that is not JSON"
+        return None, f"{kind} ({len(body)} bytes)"
+    if not isinstance(data, dict):
+        return None, f"a JSON {type(data).__name__} instead of an object"
+    return data, ""
+
+
+def _read_error(call: Call[Any], raw: RawAnswer, redactor: Redactor, base_url: str) -> Refused:
+    envelope = _error_envelope(raw.body)
+    fields = {
+        name: redactor.text(value)[:_MAX_DETAIL] if isinstance(value := envelope.get(name), str) else None
+        for name in ("type", "param", "code")
+    }
+    detail = _detail(envelope, raw.body, redactor)
+    known: dict[str, Any] = {
+        "status_code": raw.status,
+        "request_id": _request_id(raw, redactor),
+        "retry_after": retry_after(raw.headers, datetime.now(UTC)),
+        "detail": detail,
+        **fields,
+    }
+    quota = next((code for code in (fields["code"], fields["type"]) if is_quota_code(code)), None)
+    outcome = Answer(raw.status, raw.headers, quota)
+    if not call.repeatable and (raw.status in (408, 409) or raw.status >= 500):
+        reason = f"HTTP {raw.status}: {detail}{_reference(known)}"
+        return Refused(
+            outcome,
+            _ambiguous(call, reason, status_code=raw.status, request_id=known["request_id"]),
+        )
+    kind = _error_class(call, raw.status, detail, bool(envelope), quota is not None)
+    advice = _advice(kind, raw, base_url, enveloped=bool(envelope), redactor=redactor)
+    message = f"{call}: HTTP {raw.status}: {detail}{_reference(known)}{advice}"
+    return Refused(outcome, kind(message, **known))
+
+
+def _error_envelope(body: bytes) -> dict[str, Any]:
+    data, _ = _json_object(body)
+    envelope = data.get("error") if data else None
+    if isinstance(envelope, str):
+        return {"message": envelope}
+    if isinstance(envelope, dict):
+        return envelope
+    if data and isinstance(data.get("message"), str):
+        return data
+    return {}
+
+
+def _detail(envelope: dict[str, Any], body: bytes, redactor: Redactor) -> str:
+    message = envelope.get("message")
+    if isinstance(message, str) and message.strip():
+        text = message
+    elif title := _TITLE.search(body[:20_000].decode("utf-8", "replace")):
+        text = f"an HTML page titled {' '.join(title[1].split())!r}"
+    else:
+        text = _json_object(body)[1] or "no error message"
+    # Redacted before it is cut: a cut secret would not be recognised.
+    text = redactor.text(text)
+    return text if len(text) <= _MAX_DETAIL else f"{text[:_MAX_DETAIL]}…"
+
+
+def _error_class(
+    call: Call[Any], status: int, detail: str, enveloped: bool, quota: bool
+) -> type[errors.APIStatusError]:
+    if _GONE.search(detail) and status in (400, 404, 410):
+        return errors.ContainerGoneError
+    if 300 <= status < 400:
+        return errors.RedirectError
+    if status == 401 and _SCOPES.search(detail):
+        return errors.PermissionDeniedError
+    if status == 404 and call.about_container and enveloped and not detail.startswith("Invalid URL"):
+        return errors.ContainerGoneError
+    if status == 429:
+        return errors.QuotaExceededError if quota else errors.RateLimitError
+    by_status: dict[int, type[errors.APIStatusError]] = {
+        401: errors.AuthenticationError,
+        403: errors.PermissionDeniedError,
+        404: errors.NotFoundError,
+        408: errors.ServerError,
+        409: errors.ConflictError,
+    }
+    return by_status.get(status, errors.ServerError if status >= 500 else errors.BadRequestError)
+
+
+def _advice(
+    kind: type[errors.APIStatusError], raw: RawAnswer, base_url: str, *, enveloped: bool, redactor: Redactor
+) -> str:
+    if kind is errors.RedirectError:
+        target = urlsplit(raw.headers.get("location", ""))
+        place = f"{target.scheme}://{target.hostname}{target.path}" if target.hostname else "an unnamed place"
+        return (
+            f". It points to {redactor.text(place)} and was not followed, because that would carry the key "
+            f"there; correct the base URL ({base_url})"
+        )
+    if kind is errors.AuthenticationError:
+        return ". Check the API key of the connection"
+    if kind is errors.PermissionDeniedError:
+        return ". The key needs read and write access to containers; change its scopes or use another key"
+    if kind is errors.QuotaExceededError:
+        return ". Waiting does not help: check the plan, the budget or the credit of the account"
+    if kind is errors.NotFoundError and not enveloped:
+        return f". The base URL ({base_url}) may be wrong: it has to end where '/containers' begins"
+    return ""
+
+
+def _request_id(raw: RawAnswer, redactor: Redactor) -> str | None:
+    request_id = raw.headers.get("x-request-id") or raw.headers.get("apim-request-id")
+    return redactor.text(request_id)[:200] if request_id else None
+
+
+def _reference(known: dict[str, Any]) -> str:
+    return f" (request id {known['request_id']})" if known.get("request_id") else ""

@@ -1,0 +1,152 @@
+"""Where and how to reach the API."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
+
+from airflow_containers import __version__
+from airflow_containers.api.errors import ConfigurationError
+
+DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_EXPECTED_URL: Final = f"expected one such as {DEFAULT_BASE_URL!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """Where and how to reach the API.
+
+    :param api_key: the key; surrounding white space is dropped.
+    :param base_url: ``http`` or ``https`` URL that ends where ``/containers`` begins.
+    :param organization: sent as ``OpenAI-Organization``.
+    :param project: sent as ``OpenAI-Project``.
+    :param auth: ``bearer`` sends ``Authorization: Bearer <key>``, ``api-key`` sends ``api-key: <key>``
+        (Azure).
+    :param timeout: seconds for one attempt; at most 10 of them for the connection.
+    :param max_retries: attempts after the first, 0 or more.
+    :param max_elapsed: seconds from the first attempt after which no further one starts.
+    :param verify: ``False`` turns certificate checks off; a text is the path of a CA bundle (a file or a
+        folder).
+    :param proxy: URL of a proxy. Without it the usual environment variables count (``HTTPS_PROXY``, …).
+    :param headers: more headers for every request.
+    :raises ConfigurationError: if a value cannot work, with the field's name.
+    """
+
+    api_key: SecretStr | str
+    base_url: str = DEFAULT_BASE_URL
+    organization: str | None = None
+    project: str | None = None
+    auth: Literal["bearer", "api-key"] = "bearer"
+    timeout: float = 60.0
+    max_retries: int = 2
+    max_elapsed: float = 300.0
+    verify: bool | str = True
+    proxy: SecretStr | str | None = None
+    headers: Mapping[str, SecretStr | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        key = reveal(self.api_key).strip()
+        if not key:
+            raise ConfigurationError("api_key: it is empty, expected the API key")
+        _check_header("api_key", key)
+        object.__setattr__(self, "api_key", SecretStr(key))
+        object.__setattr__(self, "base_url", _checked_base_url(self.base_url))
+        if self.auth not in ("bearer", "api-key"):
+            raise ConfigurationError(f"auth: got {self.auth!r}, expected 'bearer' or 'api-key'")
+        for name in ("organization", "project"):
+            value = getattr(self, name)
+            if value is not None:
+                _check_header(name, value)
+        if not 0 < self.timeout <= 86_400:
+            raise ConfigurationError(f"timeout: got {self.timeout!r}, expected seconds above 0")
+        if self.max_retries < 0:
+            raise ConfigurationError(f"max_retries: got {self.max_retries!r}, expected 0 or more")
+        object.__setattr__(self, "headers", _checked_headers(self.headers))
+        object.__setattr__(self, "proxy", _checked_proxy(self.proxy))
+
+    def secret_values(self) -> list[str]:
+        """Return every value in these options that must not be shown."""
+        values = [reveal(self.api_key), *(reveal(value) for value in self.headers.values())]
+        if self.proxy is not None:
+            proxy = reveal(self.proxy)
+            password = urlsplit(proxy).password or ""
+            values += [proxy, password, unquote(password)]
+        return [value for value in values if value]
+
+    def request_headers(self) -> dict[str, str]:
+        """Return the headers of every request, the key among them."""
+        key = reveal(self.api_key)
+        headers = {
+            "accept": "application/json",
+            "user-agent": f"airflow-containers/{__version__}",
+            **({"authorization": f"Bearer {key}"} if self.auth == "bearer" else {"api-key": key}),
+        }
+        if self.organization:
+            headers["openai-organization"] = self.organization
+        if self.project:
+            headers["openai-project"] = self.project
+        return headers | {name.lower(): reveal(value) for name, value in self.headers.items()}
+
+
+def reveal(value: SecretStr | str) -> str:
+    """Return the text of a secret."""
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def _check_header(name: str, value: str) -> None:
+    if not value.isascii() or not value.isprintable():
+        raise ConfigurationError(
+            f"{name}: a text of {len(value)} characters with some that a header cannot carry "
+            "(a line break, or one outside ASCII); copy the value again"
+        )
+
+
+def _checked_headers(headers: Mapping[str, SecretStr | str]) -> dict[str, SecretStr]:
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ConfigurationError(f"headers: {name!r} is not a header name")
+        _check_header(f"headers[{name!r}]", reveal(value))
+    return {name: SecretStr(reveal(value)) for name, value in headers.items()}
+
+
+def _checked_proxy(proxy: SecretStr | str | None) -> SecretStr | None:
+    if proxy is None:
+        return None
+    try:
+        url = urlsplit(reveal(proxy))
+        valid = url.scheme in ("http", "https", "socks5", "socks5h") and bool(url.hostname)
+        _ = url.port
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ConfigurationError(
+            "proxy: not the URL of a proxy, expected one such as 'http://proxy.example.com:3128'"
+        )
+    return SecretStr(reveal(proxy))
+
+
+def _checked_base_url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        # Reading the port is what checks it.
+        _ = url.port
+    except ValueError:
+        raise ConfigurationError(f"base_url: not a URL, {_EXPECTED_URL}") from None
+    if url.scheme not in ("http", "https") or not url.hostname or any(c.isspace() for c in text):
+        raise ConfigurationError(
+            f"base_url: a text of {len(text)} characters that is no http or https URL, {_EXPECTED_URL}"
+        )
+    if "@" in url.netloc:
+        raise ConfigurationError(
+            "base_url: it has user information; put the key into the password (api_key), and other "
+            "credentials into headers"
+        )
+    if url.query or url.fragment:
+        raise ConfigurationError("base_url: it has a query or a fragment; give the URL up to the path only")
+    return text.rstrip("/")

@@ -1,0 +1,149 @@
+"""When to send a call again: one pure function, asked by both clients.
+
+The rules are those of the official client (openai 3.54, ``_base_client.py``), with three differences:
+a create is never repeated once it may have reached the server, a spent quota is not retried, and the
+time for all attempts together is bounded.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+
+FIRST_DELAY = 0.5
+"""Seconds before the second attempt; doubled for each further one."""
+
+MAX_DELAY = 8.0
+"""Seconds; the longest pause that is not asked for by the server."""
+
+JITTER = 0.25
+"""The part of a pause that chance may take off."""
+
+MAX_RETRY_AFTER = 120.0
+"""Seconds; a server that asks for more is not waited for."""
+
+QUOTA_CODES = frozenset(
+    {"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "billing_not_active"}
+)
+_RETRIED_STATUSES = frozenset({408, 409, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how long one call may be tried.
+
+    :param max_retries: attempts after the first, 0 or more.
+    :param max_elapsed: seconds from the first attempt after which no further one starts.
+    """
+
+    max_retries: int = 2
+    max_elapsed: float = 300.0
+
+
+class Sent(Enum):
+    """What is known of an attempt that brought no complete answer."""
+
+    NO = "the request never left"
+    PERHAPS = "the request may have reached the server"
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """An attempt without a complete, readable answer.
+
+    :param sent: whether the request may have reached the server.
+    :param hopeless: whether another attempt must fail the same way (a certificate that is not trusted).
+    """
+
+    sent: Sent
+    hopeless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An attempt with a complete answer.
+
+    :param status: HTTP status.
+    :param headers: the answer's headers, names in lower case.
+    :param code: ``error.code`` or ``error.type`` of the body, where they name a spent quota.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    code: str | None = None
+
+
+Outcome = Answer | NoAnswer
+
+
+def is_quota_code(code: str | None) -> bool:
+    """Whether an ``error.code`` or ``error.type`` says that nothing is left to spend."""
+    return code in QUOTA_CODES
+
+
+def delay_before_next(
+    outcome: Outcome,
+    *,
+    attempt: int,
+    elapsed: float,
+    repeatable: bool,
+    policy: RetryPolicy,
+    rand: Callable[[], float] = random.random,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> float | None:
+    """Return the seconds to wait before the next attempt, or ``None`` to give up.
+
+    :param outcome: what became of the last attempt.
+    :param attempt: attempts made so far, 1 or more.
+    :param elapsed: seconds since the first attempt began.
+    :param repeatable: whether sending the call twice has the effect of sending it once.
+    """
+    if attempt > policy.max_retries or not _may_repeat(outcome, repeatable):
+        return None
+    delay = _asked_delay(outcome, now) if isinstance(outcome, Answer) else None
+    if delay is not None and delay > MAX_RETRY_AFTER:
+        return None
+    if delay is None or delay <= 0:
+        delay = min(FIRST_DELAY * 2.0 ** (attempt - 1), MAX_DELAY) * (1 - JITTER * rand())
+    return delay if elapsed + delay <= policy.max_elapsed else None
+
+
+def _may_repeat(outcome: Outcome, repeatable: bool) -> bool:
+    if isinstance(outcome, NoAnswer):
+        return not outcome.hopeless and (repeatable or outcome.sent is Sent.NO)
+    if is_quota_code(outcome.code):
+        return False
+    advice = outcome.headers.get("x-should-retry", "").lower()
+    if advice == "false":
+        return False
+    if not repeatable:
+        return outcome.status == 429
+    return advice == "true" or outcome.status in _RETRIED_STATUSES or outcome.status >= 500
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Return the seconds a server asks to wait (``retry-after-ms``, then ``retry-after``), if it does."""
+    try:
+        return float(headers["retry-after-ms"]) / 1000
+    except (KeyError, ValueError):
+        pass
+    text = headers.get("retry-after", "")
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        when = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return ((when if when.tzinfo else when.replace(tzinfo=UTC)) - now).total_seconds()
+
+
+def _asked_delay(outcome: Answer, now: Callable[[], datetime]) -> float | None:
+    delay = retry_after(outcome.headers, now())
+    return None if delay is None or math.isnan(delay) else delay

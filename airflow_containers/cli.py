@@ -1,0 +1,107 @@
+"""The command ``airflow-containers``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from airflow_containers import __version__
+
+DEFAULT_PORT = 8645
+_API_KEY_VARIABLE = "AIRFLOW_CONTAINERS_LOCAL_API_KEY"
+
+
+def default_state_dir() -> Path:
+    """``$XDG_STATE_HOME/airflow-containers``, by default ``~/.local/state/airflow-containers``."""
+    base = os.environ.get("XDG_STATE_HOME")
+    root = Path(base) if base and Path(base).is_absolute() else Path("~/.local/state").expanduser()
+    return root / "airflow-containers"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    :param argv: arguments without the program's name; ``None`` takes those of the process.
+    :returns: the exit status: 0 for success, 2 for wrong options.
+    """
+    arguments = _parser().parse_args(argv)
+    if arguments.command == "serve":
+        return _serve(arguments)
+    from airflow_containers import _demo  # noqa: PLC0415 - the demo loads Airflow
+
+    return int(_demo.run(keep=arguments.keep))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="airflow-containers", description="Hosted sandbox containers for Airflow.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serve = commands.add_parser(
+        "serve",
+        allow_abbrev=False,
+        help="run the local server",
+        description="Run a local server that speaks the Containers API, until it is interrupted.",
+    )
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    serve.add_argument(
+        "--port", type=_port, default=DEFAULT_PORT, help="TCP port, 0 for a free one (default: %(default)s)"
+    )
+    serve.add_argument(
+        "--state-dir",
+        type=Path,
+        metavar="DIR",
+        help="where the state is kept (default: $XDG_STATE_HOME/airflow-containers, "
+        "or ~/.local/state/airflow-containers)",
+    )
+    serve.add_argument(
+        "--api-key",
+        metavar="KEY",
+        help=f"the only key to accept (default: ${_API_KEY_VARIABLE}; without either, any key will do)",
+    )
+    demo = commands.add_parser(
+        "demo",
+        allow_abbrev=False,
+        help="run an example DAG against the local server",
+        description="Run an example DAG in a throw-away Airflow against the local server.",
+    )
+    demo.add_argument("--keep", action="store_true", help="keep the demo's files for a look at them")
+    return parser
+
+
+def _port(text: str) -> int:
+    try:
+        port = int(text)
+    except ValueError:
+        port = -1
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError("expected a number from 0 to 65535")
+    return port
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    api_key = arguments.api_key if arguments.api_key is not None else os.environ.get(_API_KEY_VARIABLE)
+    if api_key is not None and not api_key.strip():
+        return _fail(f"--api-key: it is empty; give a key, or leave it (and ${_API_KEY_VARIABLE}) out")
+    try:
+        from airflow_containers.local.server import ServeError, serve  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        return _fail(f"{error.name} is not installed; run: pip install 'airflow-containers[local]'")
+    try:
+        serve(arguments.host, arguments.port, arguments.state_dir or default_state_dir(), api_key)
+    except ServeError as error:
+        return _fail(str(error))
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"airflow-containers serve: error: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""A local server that speaks the Containers API, for development and tests.
+
+:func:`create_app` makes the ASGI application, :class:`~airflow_containers.local.process.LocalServer`
+runs it in a process of its own. Importing this package loads neither Starlette nor uvicorn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_containers.local.app import LocalApp, create_app
+
+__all__ = ["LocalApp", "create_app"]
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        from airflow_containers.local import app  # noqa: PLC0415 - Starlette only when asked for
+
+        return getattr(app, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

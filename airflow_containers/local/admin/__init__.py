@@ -1,0 +1,1 @@
+"""``/_local/``: what tests may ask of the server beyond the API; routes, serialising, state, errors."""

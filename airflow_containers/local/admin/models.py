@@ -1,0 +1,55 @@
+"""The state that tests steer: clock, seed, quirks; and how to put all of it back."""
+
+from __future__ import annotations
+
+from airflow_containers.local.clock import Clock
+from airflow_containers.local.containers.models import Quirks
+from airflow_containers.local.faults import FaultBook
+from airflow_containers.local.ids import Ids
+from airflow_containers.local.journal import Journal
+from airflow_containers.local.store import Store
+
+_OFFSET = "clock.offset"
+_GHOSTS = "quirks.ghost_seconds"
+_VISIBILITY = "quirks.visibility_delay_seconds"
+
+
+class AdminBackend:
+    """Steers one server. Clock, seed and quirks survive a restart; faults and journal do not."""
+
+    def __init__(
+        self, store: Store, clock: Clock, ids: Ids, quirks: Quirks, faults: FaultBook, journal: Journal
+    ) -> None:
+        self._store = store
+        self.clock = clock
+        self.ids = ids
+        self.quirks = quirks
+        self.faults = faults
+        self.journal = journal
+        self._load()
+
+    def _load(self) -> None:
+        self.clock.offset = float(self._store.get_meta(_OFFSET) or 0)
+        self.quirks.ghost_seconds = float(self._store.get_meta(_GHOSTS) or 0)
+        self.quirks.visibility_delay_seconds = float(self._store.get_meta(_VISIBILITY) or 0)
+
+    def reset(self) -> None:
+        """Put the server back to its first state: nothing in it, true time, random ids, no quirks."""
+        self._store.clear()
+        self.faults.clear()
+        self.journal.clear()
+        self.ids.load()
+        self._load()
+
+    def advance(self, seconds: float) -> None:
+        """Push the clock forward."""
+        offset = self.clock.offset + seconds
+        self._store.set_meta(_OFFSET, repr(offset))
+        self.clock.offset = offset
+
+    def set_quirks(self, values: dict[str, float]) -> None:
+        """Set the quirks that are named; leave the others."""
+        with self._store.transaction():
+            for name, seconds in values.items():
+                self._store.set_meta(f"quirks.{name}", repr(float(seconds)))
+        self._load()

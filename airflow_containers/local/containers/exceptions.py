@@ -1,0 +1,25 @@
+"""What ``/v1/containers`` refuses beyond a wrong request."""
+
+from __future__ import annotations
+
+from airflow_containers.local.errors import ApiError, InvalidRequestError
+
+
+class ContainerNotFoundError(ApiError):
+    """No such container, or deleted (404; ``code`` and ``param`` are null, as the service has it)."""
+
+    status = 404
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"Container with id '{container_id}' not found.")
+
+
+class UnknownCursorError(InvalidRequestError):
+    """``after`` names no container that ever was (400)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Invalid 'after': no container with this id. Expected the id of a container from the list.",
+            param="after",
+            code="invalid_value",
+        )

@@ -1,0 +1,204 @@
+"""State and rules of containers: what is there, what is alive, what a list shows."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_containers.local.clock import Clock
+from airflow_containers.local.containers.exceptions import ContainerNotFoundError, UnknownCursorError
+from airflow_containers.local.ids import Ids
+from airflow_containers.local.store import Store
+
+DEFAULT_MINUTES = 20
+DEFAULT_MEMORY = "1g"
+_COLUMNS = "seq, id, name, created, last_active, minutes, memory_limit, network_policy, requested, deleted"
+
+
+@dataclass(slots=True)
+class Container:
+    """One container.
+
+    :param created: Unix time in seconds, with fractions; so are the other times.
+    :param minutes: idle minutes after which it expires.
+    :param network_policy: as answers show it: type and allowed domains.
+    :param requested: what else was asked for, without secret values and skill data.
+    :param deleted: when it was deleted, or ``None``.
+    """
+
+    seq: int
+    id: str
+    name: str
+    created: float
+    last_active: float
+    minutes: int
+    memory_limit: str
+    network_policy: dict[str, Any]
+    requested: dict[str, Any]
+    deleted: float | None
+
+    def status(self, now: float) -> str:
+        """``running``, or ``expired`` once it was idle for its minutes."""
+        return "expired" if now >= self.last_active + self.minutes * 60 else "running"
+
+
+@dataclass(slots=True)
+class Quirks:
+    """Oddities of the hosted service, off by default.
+
+    :param ghost_seconds: how long a deleted container stays in lists.
+    :param visibility_delay_seconds: how long a new container is missing from lists.
+    """
+
+    ghost_seconds: float = 0.0
+    visibility_delay_seconds: float = 0.0
+
+
+class ContainerBackend:
+    """The containers of one server."""
+
+    def __init__(self, store: Store, clock: Clock, ids: Ids, quirks: Quirks) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._quirks = quirks
+
+    def create(self, request: dict[str, Any]) -> Container:
+        """Make a container from a checked request; it is on disk when this returns.
+
+        Values of domain secrets are dropped here: nothing keeps them.
+        """
+        now = self._clock.now()
+        policy = request.get("network_policy", {"type": "disabled"})
+        shown = {key: policy[key] for key in ("type", "allowed_domains") if key in policy}
+        minutes = request.get("expires_after", {}).get("minutes", DEFAULT_MINUTES)
+        memory = request.get("memory_limit", DEFAULT_MEMORY)
+        requested = _requested(request)
+        rest = (request["name"], now, now, minutes, memory, json.dumps(shown), json.dumps(requested))
+        with self._ids.container_ids() as candidates:
+            for container_id in candidates:
+                try:
+                    cursor = self._store.execute(
+                        "INSERT INTO containers (id, name, created, last_active, minutes, memory_limit,"
+                        " network_policy, requested) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                        (container_id, *rest),
+                    )
+                    break
+                except sqlite3.IntegrityError:
+                    # Only a seed that was set twice gives an id again; it moves on to its next one.
+                    continue
+        return Container(
+            cursor.lastrowid or 0,
+            container_id,
+            request["name"],
+            now,
+            now,
+            minutes,
+            memory,
+            shown,
+            requested,
+            None,
+        )
+
+    def retrieve(self, container_id: str) -> Container:
+        """Look at a container, which counts as activity unless it has expired.
+
+        :raises ContainerNotFoundError: when there is none, or it was deleted.
+        """
+        container = self._get(container_id)
+        now = self._clock.now()
+        if container.status(now) == "running":
+            self._store.execute("UPDATE containers SET last_active = ? WHERE seq = ?", (now, container.seq))
+            container.last_active = now
+        return container
+
+    def delete(self, container_id: str) -> None:
+        """Delete a container, alive or expired.
+
+        :raises ContainerNotFoundError: when there is none, or it was deleted already.
+        """
+        container = self._get(container_id)
+        self._store.execute(
+            "UPDATE containers SET deleted = ? WHERE seq = ?", (self._clock.now(), container.seq)
+        )
+
+    def page(
+        self, *, limit: int = 20, order: str = "desc", after: str | None = None, name: str | None = None
+    ) -> tuple[list[Container], bool]:
+        """One page, by age, and whether there are more. Does not count as activity.
+
+        :param after: id of the container before the page; one that was deleted since still marks its place.
+        :raises UnknownCursorError: when ``after`` was never a container.
+        """
+        now = self._clock.now()
+        sql = [
+            f"SELECT {_COLUMNS} FROM containers WHERE (deleted IS NULL OR deleted > ?) AND created <= ?"  # noqa: S608
+        ]
+        values: list[Any] = [now - self._quirks.ghost_seconds, now - self._quirks.visibility_delay_seconds]
+        if self._quirks.ghost_seconds == 0:
+            values[0] = float("inf")
+        if name is not None:
+            sql.append("AND name = ?")
+            values.append(name)
+        if after is not None:
+            row = self._store.execute("SELECT created, seq FROM containers WHERE id = ?", (after,)).fetchone()
+            if row is None:
+                raise UnknownCursorError
+            sql.append(f"AND (created, seq) {'<' if order == 'desc' else '>'} (?, ?)")
+            values.extend(row)
+        direction = "DESC" if order == "desc" else "ASC"
+        sql.append(f"ORDER BY created {direction}, seq {direction} LIMIT ?")
+        values.append(limit + 1)
+        rows = self._store.execute(" ".join(sql), tuple(values)).fetchall()
+        return [_from_row(row) for row in rows[:limit]], len(rows) > limit
+
+    def all(self) -> list[Container]:
+        """Every container that ever was, deleted ones too, oldest first."""
+        rows = self._store.execute(f"SELECT {_COLUMNS} FROM containers ORDER BY created, seq")  # noqa: S608
+        return [_from_row(row) for row in rows]
+
+    def name_of(self, container_id: str) -> str | None:
+        """The name of a container, deleted or not."""
+        row = self._store.execute("SELECT name FROM containers WHERE id = ?", (container_id,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def _get(self, container_id: str) -> Container:
+        row = self._store.execute(
+            f"SELECT {_COLUMNS} FROM containers WHERE id = ? AND deleted IS NULL",  # noqa: S608
+            (container_id,),
+        ).fetchone()
+        if row is None:
+            raise ContainerNotFoundError(container_id)
+        return _from_row(row)
+
+
+def _from_row(row: tuple[Any, ...]) -> Container:
+    seq, container_id, name, created, last_active, minutes, memory, policy, requested, deleted = row
+    return Container(
+        seq,
+        container_id,
+        name,
+        created,
+        last_active,
+        minutes,
+        memory,
+        json.loads(policy),
+        json.loads(requested),
+        deleted,
+    )
+
+
+def _requested(request: dict[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    if "file_ids" in request:
+        kept["file_ids"] = request["file_ids"]
+    if "skills" in request:
+        kept["skills"] = [
+            {key: value for key, value in skill.items() if key != "source"} for skill in request["skills"]
+        ]
+    secrets = request.get("network_policy", {}).get("domain_secrets")
+    if secrets:
+        kept["domain_secrets"] = [{"domain": secret["domain"], "name": secret["name"]} for secret in secrets]
+    return kept

@@ -1,0 +1,375 @@
+"""The local server in a process of its own, with its admin endpoints as methods.
+
+Standard library only: importing this costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+from urllib.parse import urlencode, urlsplit
+
+API_KEY_VARIABLE = "AIRFLOW_CONTAINERS_LOCAL_API_KEY"
+"""Environment variable that the server takes its key from, so that it shows in no process list."""
+
+_READY = "listening on "
+_STDERR_SHOWN = 2000
+
+
+class LocalServerError(RuntimeError):
+    """The server did not start, has ended, or refused an admin request."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One request that the server got, with every secret replaced by ``***``.
+
+    :param id: counts up from 1.
+    :param time: Unix time in seconds by the server's clock.
+    :param body: the JSON object that was sent; ``None`` when it was none.
+    :param body_bytes: length of the body as it was sent.
+    :param name: ``name`` of the body.
+    :param status: of the answer; ``None`` when none was sent.
+    :param fault: the fault that was applied, in words; ``None`` for none.
+    :param seconds: that the answer took.
+    """
+
+    id: int
+    request_id: str
+    time: float
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: dict[str, Any] | None
+    body_bytes: int
+    name: str | None
+    status: int | None
+    fault: str | None
+    seconds: float
+
+    def __str__(self) -> str:
+        query = f"?{urlencode(self.query)}" if self.query else ""
+        fault = f" [{self.fault}]" if self.fault else ""
+        name = f" name={self.name!r}" if self.name else ""
+        answer = "no answer" if self.status is None else str(self.status)
+        return f"#{self.id} {self.method} {self.path}{query}{name} -> {answer}{fault}"
+
+
+class LocalServer:
+    """Starts, steers and stops one local server.
+
+    Use it as a context manager, or call :meth:`start` and :meth:`stop`.
+
+    :param state_dir: directory of its state; ``None`` makes one that is removed by :meth:`stop`.
+    :param api_key: the only key that it accepts; ``None`` accepts any key.
+    :param port: TCP port on 127.0.0.1; 0 picks a free one, which is kept by :meth:`restart`.
+    :param start_timeout: seconds that it may take to get ready.
+    """
+
+    def __init__(
+        self,
+        state_dir: str | os.PathLike[str] | None = None,
+        *,
+        api_key: str | None = None,
+        port: int = 0,
+        start_timeout: float = 30.0,
+    ) -> None:
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._state_dir = None if state_dir is None else Path(state_dir)
+        self._api_key = api_key
+        self._port = port
+        self._start_timeout = start_timeout
+        self._process: subprocess.Popen[str] | None = None
+        self._stderr: IO[str] | None = None
+        self._base_url = ""
+
+    def __repr__(self) -> str:
+        return f"<LocalServer {self._base_url or 'not started'}>"
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def base_url(self) -> str:
+        """``http://127.0.0.1:PORT/v1``: what a client takes as its base URL."""
+        if not self._base_url:
+            raise LocalServerError("the local server was not started; call start() first")
+        return self._base_url
+
+    @property
+    def api_key(self) -> str:
+        """A key that the server accepts."""
+        return self._api_key if self._api_key is not None else "sk-local"
+
+    @property
+    def state_dir(self) -> Path:
+        """The directory of its state."""
+        if self._state_dir is None:
+            raise LocalServerError("the local server was not started; call start() first")
+        return self._state_dir
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    @property
+    def stderr(self) -> str:
+        """What the process wrote to its standard error so far."""
+        if self._stderr is None:
+            return ""
+        return Path(self._stderr.name).read_text(encoding="utf-8", errors="replace")
+
+    def start(self) -> Self:
+        """Start the process and wait until it accepts connections.
+
+        :raises LocalServerError: when it ends or is not ready in time; with what it wrote.
+        """
+        if self.pid is not None:
+            raise LocalServerError("the local server is running already")
+        if self._state_dir is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="airflow-containers-")
+            self._state_dir = Path(self._temporary.name) / "state"
+        self._discard_stderr()
+        self._stderr = tempfile.NamedTemporaryFile(  # noqa: SIM115 - outlives this call
+            "w", prefix="airflow-containers-", suffix=".log", delete=False
+        )
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
+            [
+                *(sys.executable, "-m", "airflow_containers.cli", "serve", "--host", "127.0.0.1"),
+                *("--port", str(self._port), "--state-dir", str(self._state_dir)),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            text=True,
+            env=self._environment(),
+        )
+        line = self._first_line(self._process)
+        if not line.startswith(_READY):
+            self.kill()
+            shown = self.stderr.strip()[-_STDERR_SHOWN:]
+            problem = "ended before it was ready" if line == "" else "was not ready in time"
+            raise LocalServerError(f"the local server {problem}: {shown or 'it wrote nothing'}")
+        self._base_url = line.removeprefix(_READY).strip()
+        self._port = urlsplit(self._base_url).port or self._port
+        return self
+
+    def stop(self) -> None:
+        """End the process in good order and remove a temporary state directory."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._reap()
+        self._discard_stderr()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+            self._temporary = None
+            self._state_dir = None
+
+    def kill(self) -> None:
+        """End the process at once (SIGKILL); its state directory stays."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+        self._reap()
+
+    def restart(self) -> Self:
+        """Start again on the same port and state, ending the process first if it still runs."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+        self._reap()
+        return self.start()
+
+    def reset(self) -> None:
+        """Empty the server: containers, journal, faults, quirks, seed; the clock shows true time again."""
+        self._admin("POST", "reset")
+
+    def seed(self, seed: int) -> None:
+        """Make ids repeatable: the same seed gives the same ids in the same order."""
+        self._admin("POST", "seed", {"seed": seed})
+
+    def advance_clock(self, seconds: float) -> None:
+        """Push the server's clock forward by ``seconds`` (0 or more)."""
+        self._admin("POST", "clock", {"advance": seconds})
+
+    def order_fault(self, **order: Any) -> str:
+        """Order a fault for the next matching requests; the documentation has the table of fields.
+
+        For example ``order_fault(method="POST", path="/v1/containers", status=500, when="after")``.
+
+        :returns: the id of the order.
+        :raises LocalServerError: when the order makes no sense; with the reason.
+        """
+        return str(self._admin("POST", "faults", order)["id"])
+
+    def faults(self) -> list[dict[str, Any]]:
+        """All fault orders with how many requests they hit and still wait for."""
+        data: list[dict[str, Any]] = self._admin("GET", "faults")["data"]
+        return data
+
+    def clear_faults(self) -> None:
+        """Forget all fault orders."""
+        self._admin("DELETE", "faults")
+
+    def quirks(
+        self, *, ghost_seconds: float | None = None, visibility_delay_seconds: float | None = None
+    ) -> None:
+        """Turn oddities of the hosted service on or off; see the documentation.
+
+        :param ghost_seconds: how long deleted containers stay in lists.
+        :param visibility_delay_seconds: how long new containers are missing from lists.
+        """
+        values = {"ghost_seconds": ghost_seconds, "visibility_delay_seconds": visibility_delay_seconds}
+        self._admin("POST", "quirks", {key: value for key, value in values.items() if value is not None})
+
+    def requests(
+        self,
+        method: str | None = None,
+        path: str | None = None,
+        *,
+        status: int | None = None,
+        name: str | None = None,
+        since: int | None = None,
+    ) -> list[JournalEntry]:
+        """Requests that the server got, oldest first.
+
+        :param method: only this HTTP method.
+        :param path: only this path, or a glob such as ``/v1/containers/*``.
+        :param status: only those answered so.
+        :param name: only those with this container name in the body, or in the query of a list.
+        :param since: only those after the entry with this id.
+        """
+        filters = {"method": method, "path": path, "status": status, "name": name, "since": since}
+        query = urlencode({key: value for key, value in filters.items() if value is not None})
+        return [JournalEntry(**entry) for entry in self._admin("GET", f"journal?{query}")["data"]]
+
+    def clear_requests(self) -> None:
+        """Empty the journal."""
+        self._admin("DELETE", "journal")
+
+    def containers(self) -> list[dict[str, Any]]:
+        """Every container that was ever made, oldest first, in the API's shape and with more.
+
+        ``status`` is ``running``, ``expired`` or ``deleted``; ``requested`` has what the API never shows:
+        file ids, skills, and the domains and names of secrets.
+        """
+        data: list[dict[str, Any]] = self._admin("GET", "containers")["data"]
+        return data
+
+    def alive(self) -> list[dict[str, Any]]:
+        """Containers that are neither deleted nor expired."""
+        return [container for container in self.containers() if container["status"] == "running"]
+
+    def assert_requested(
+        self,
+        method: str,
+        path: str,
+        *,
+        times: int | None = None,
+        status: int | None = None,
+        name: str | None = None,
+    ) -> list[JournalEntry]:
+        """Assert that a request was made, and return all that match.
+
+        :param times: how often exactly; ``None`` for at least once.
+        :raises AssertionError: with the whole journal in its message.
+        """
+        found = self.requests(method, path, status=status, name=name)
+        if len(found) == times if times is not None else found:
+            return found
+        wanted = "at least once" if times is None else f"{times} time{'' if times == 1 else 's'}"
+        extra = "".join(
+            f" {key}={value!r}" for key, value in (("status", status), ("name", name)) if value is not None
+        )
+        journal = "".join(f"\n  {entry}" for entry in self.requests()) or " nothing"
+        raise AssertionError(
+            f"expected {method} {path}{extra} {wanted}, got {len(found)}. The server got:{journal}"
+        )
+
+    def assert_nothing_left(self) -> None:
+        """Assert that every container was deleted or has expired.
+
+        :raises AssertionError: naming those that are still there.
+        """
+        left = self.alive()
+        if left:
+            shown = "".join(f"\n  {container['id']} name={container['name']!r}" for container in left)
+            plural = "container is" if len(left) == 1 else "containers are"
+            raise AssertionError(f"expected no running container, {len(left)} {plural} left:{shown}")
+
+    def _admin(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        from http.client import HTTPConnection, HTTPException  # noqa: PLC0415 - not needed to import this
+
+        target = urlsplit(self.base_url)
+        connection = HTTPConnection(target.hostname or "127.0.0.1", target.port, timeout=30)
+        try:
+            connection.request(
+                method,
+                f"/_local/{path}",
+                None if body is None else json.dumps(body),
+                {"authorization": f"Bearer {self.api_key}", "content-type": "application/json"},
+            )
+            answer = connection.getresponse()
+            payload: dict[str, Any] = json.loads(answer.read())
+        except (OSError, HTTPException, ValueError) as error:
+            raise LocalServerError(f"the local server does not answer: {error}") from error
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise LocalServerError(f"the local server refused: {payload['error']['message']}")
+        return payload
+
+    def _environment(self) -> dict[str, str]:
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        environment.pop(API_KEY_VARIABLE, None)
+        if self._api_key is not None:
+            environment[API_KEY_VARIABLE] = self._api_key
+        root = Path(__file__).resolve().parents[2]
+        if root.name not in ("site-packages", "dist-packages"):
+            # A checkout that is on this process's path is not on that of a new one.
+            known = environment.get("PYTHONPATH")
+            environment["PYTHONPATH"] = f"{root}{os.pathsep}{known}" if known else str(root)
+        return environment
+
+    def _first_line(self, process: subprocess.Popen[str]) -> str:
+        """The first line, ``""`` when the process ended, ``"?"`` when the time is up."""
+        lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(
+            target=lambda: lines.put(process.stdout.readline() if process.stdout else ""), daemon=True
+        ).start()
+        try:
+            return lines.get(timeout=self._start_timeout)
+        except queue.Empty:
+            return "?"
+
+    def _reap(self) -> None:
+        if self._process is None:
+            return
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def _discard_stderr(self) -> None:
+        if self._stderr is not None:
+            self._stderr.close()
+            Path(self._stderr.name).unlink(missing_ok=True)
+            self._stderr = None

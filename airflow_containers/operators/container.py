@@ -1,0 +1,207 @@
+"""Operators that create and delete containers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_containers.hooks.container import ContainerHook
+from airflow_containers.links import ContainerLink
+from airflow_containers.operators._errors import InvalidTaskArgumentError, fail_if_final
+from airflow_containers.operators._literals import check_create_fields, check_when_expanded
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_containers.api import CreateContainerRequest
+
+CREATE_FIELDS = (
+    "name",
+    "domains",
+    "domain_secrets",
+    "skills",
+    "file_ids",
+    "memory_limit",
+    "expires_after",
+)
+
+
+class CreateContainerOperator(BaseOperator):
+    """Create a container and return its id.
+
+    The id is pushed to XCom as ``return_value``, the service's whole answer as ``container``. Literal
+    arguments are checked when the DAG is parsed, templates when they are rendered, and everything before the
+    request is sent. A list field also takes a template that renders to a JSON list or a Python list literal.
+
+    :param name: name of the container, up to 256 printable characters; made from the ids of dag, task and
+        run if ``None``. (templated)
+    :param domains: host names the container may reach. ``None`` (default) sends no network policy, which
+        means no network; ``[]`` asks for no network explicitly; a list allows exactly its hosts.
+        (templated)
+    :param domain_secrets: secrets that the network layer puts into requests to one of ``domains``, by
+        reference: ``{"domain", "name", "conn_id"[, "field"]}`` for a connection's password or another part
+        of it, ``{"domain", "name", "variable"}``, or ``{"domain", "name", "env"}``. ``name`` is the
+        environment variable that holds a placeholder inside the container. A literal ``value`` is taken
+        as :class:`pydantic.SecretStr` only. (templated)
+    :param skills: ids (``"skill_123"``, ``"skill_123@2"``, ``"skill_123@latest"``) or mappings in the API's
+        shape. (templated)
+    :param file_ids: ids of files of the Files API to copy into the container. (templated)
+    :param memory_limit: ``1g`` (the service's default), ``4g``, ``16g`` or ``64g``. (templated)
+    :param expires_after: idle minutes (1 to 20) after which the container ends, a
+        :class:`~datetime.timedelta` of whole minutes, or ``{"minutes": …}``; the service uses 20 if
+        ``None``. (templated)
+    :param unique_name: append a short owner token to the name, the same for every try of this task
+        instance and different for everything else; ``False`` sends the name exactly as rendered.
+    :param conn_id: the connection to use. (templated)
+    :raises InvalidTaskArgumentError: if an argument is wrong; such a task is not retried.
+    """
+
+    template_fields: Collection[str] = (*CREATE_FIELDS, "conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "domains": "json",
+        "domain_secrets": "json",
+        "skills": "json",
+        "file_ids": "json",
+        "expires_after": "json",
+    }
+    operator_extra_links = (ContainerLink(),)
+    ui_color = "#e8f4ee"
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        domains: Sequence[str] | str | None = None,
+        domain_secrets: Sequence[Mapping[str, Any]] | str | None = None,
+        skills: Sequence[str | Mapping[str, Any]] | str | None = None,
+        file_ids: Sequence[str] | str | None = None,
+        memory_limit: str | None = None,
+        expires_after: int | str | timedelta | Mapping[str, Any] | None = None,
+        unique_name: bool = True,
+        conn_id: str = ContainerHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.name = name
+        self.domains = domains
+        self.domain_secrets = domain_secrets
+        self.skills = skills
+        self.file_ids = file_ids
+        self.memory_limit = memory_limit
+        self.expires_after = expires_after
+        self.unique_name = unique_name
+        self.conn_id = conn_id
+        check_create_fields(self.task_id, {field: getattr(self, field) for field in CREATE_FIELDS})
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Return a partial task to ``expand``; literals are checked here and in ``expand``."""
+        given = {field: kwargs[field] for field in CREATE_FIELDS if field in kwargs}
+        check_create_fields(str(kwargs.get("task_id")), given)
+        return check_when_expanded(super().partial(**kwargs), CREATE_FIELDS)
+
+    def execute(self, context: Context) -> str:
+        """Create the container and return its id."""
+        ContainerLink.persist(context, None)
+        with fail_if_final(self.task_id):
+            hook = ContainerHook(self.conn_id)
+            request = self.build_request(context)
+            self.log.info("Creating container %r: %s", request.name, _summary(request))
+            container = hook.create_container(request)
+        self.log.info("Created container %s (status %s)", container.id, container.status)
+        context["ti"].xcom_push(key="container", value=container.to_json())
+        ContainerLink.persist(context, hook.dashboard_url(container.id))
+        return container.id
+
+    def build_request(self, context: Context) -> CreateContainerRequest:
+        """Return the request for the rendered fields; looks the values of domain secrets up."""
+        from airflow_containers import identity
+        from airflow_containers.arguments import build_request, parse_references
+        from airflow_containers.hooks.domain_secrets import resolve_domain_secrets
+
+        fields = {field: getattr(self, field) for field in CREATE_FIELDS}
+        ti = context["ti"]
+        if self.name is None:
+            fields["name"] = identity.default_name(dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id)
+        if self.unique_name:
+            fields["owner_token"] = identity.owner_token(
+                dag_id=ti.dag_id,
+                run_id=ti.run_id,
+                run_started_at=context["dag_run"].start_date,
+                task_id=ti.task_id,
+                map_index=-1 if ti.map_index is None else ti.map_index,
+            )
+        references = parse_references(fields.pop("domain_secrets"))
+        # Everything else is checked first: a wrong field should not cost a look-up in a secrets backend.
+        request = build_request(**fields)
+        if not references:
+            return request
+        return build_request(**fields, domain_secrets=resolve_domain_secrets(references))
+
+
+class DeleteContainerOperator(BaseOperator):
+    """Delete a container and everything in it. One that is gone already counts as deleted.
+
+    Usable as a teardown: ``delete.as_teardown(setups=create)`` runs it whenever ``create`` succeeded,
+    whatever became of the tasks between them.
+
+    :param container_id: the container's id, usually ``create.output``. (templated)
+    :param conn_id: the connection to use. (templated)
+    :raises InvalidTaskArgumentError: if there is no id, as when the XCom of the create task is missing.
+    """
+
+    template_fields: Collection[str] = ("container_id", "conn_id")
+    operator_extra_links = (ContainerLink(),)
+    ui_color = "#f6e9e4"
+
+    def __init__(
+        self,
+        *,
+        container_id: str,
+        conn_id: str = ContainerHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.container_id = container_id
+        self.conn_id = conn_id
+
+    def execute(self, context: Context) -> None:
+        """Delete the container."""
+        from airflow_containers.api.errors import ContainerGoneError
+
+        ContainerLink.persist(context, None)
+        container_id: Any = self.container_id
+        if not isinstance(container_id, str) or container_id.strip() in {"", "None"}:
+            raise InvalidTaskArgumentError(
+                f"Task {self.task_id!r}: container_id: got {container_id!r}, expected the id of a container. "
+                "The create task has pushed no id to XCom: check that it ran in this DAG run and succeeded"
+            )
+        with fail_if_final(self.task_id):
+            hook = ContainerHook(self.conn_id)
+            ContainerLink.persist(context, hook.dashboard_url(container_id))
+            try:
+                hook.delete_container(container_id)
+            except ContainerGoneError as error:
+                self.log.info("Container %s is gone already: %s", container_id, error)
+            else:
+                self.log.info("Deleted container %s", container_id)
+
+
+def _summary(request: CreateContainerRequest) -> str:
+    """Describe a request in one line for the task log, without values of secrets."""
+    policy = request.model_dump(mode="json").get("network_policy", {"type": "disabled"})
+    network = ", ".join(policy.get("allowed_domains", ())) or "no network"
+    named = (f"{secret['name']} for {secret['domain']}" for secret in policy.get("domain_secrets", ()))
+    secrets = ", ".join(named)
+    parts = [
+        f"memory {request.memory_limit or 'default'}",
+        f"network: {network}",
+        f"secrets: {secrets}" if secrets else "",
+        f"{len(request.skills)} skills" if request.skills else "",
+        f"{len(request.file_ids)} files" if request.file_ids else "",
+        f"ends after {request.expires_after.minutes} idle minutes" if request.expires_after else "",
+    ]
+    return "; ".join(part for part in parts if part)

@@ -1,0 +1,62 @@
+"""Searches everything that Airflow and the local server keep for a text that must be nowhere."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+
+def new_canary() -> str:
+    """A secret that no other text contains by chance. Its ``+`` and ``=`` show up encoded in URLs and unlike in HTML."""
+    return f"canary-{secrets.token_hex(12)}+{secrets.token_hex(4)}="
+
+
+def forms(canary: str) -> list[bytes]:
+    """The canary as it may stand in a text: plain, percent-encoded, or inside Base64 at any of three alignments."""
+    found = [canary.encode(), quote(canary, safe="").encode()]
+    for shift in range(3):
+        encoded = base64.b64encode(b"x" * shift + canary.encode() + b"x" * 2)
+        # The first and last characters also depend on the neighbours.
+        found.append(encoded[4:-4])
+    return found
+
+
+def in_text(text: str | bytes, canary: str) -> bool:
+    """Whether a text holds any form of the canary."""
+    raw = text.encode() if isinstance(text, str) else text
+    return any(form in raw for form in forms(canary))
+
+
+def in_files(directory: Path, canary: str) -> list[str]:
+    """The files under a directory that hold the canary; databases and logs alike are read as raw bytes."""
+    wanted = forms(canary)
+    return sorted(
+        str(path.relative_to(directory))
+        for path in directory.rglob("*")
+        if path.is_file() and any(form in path.read_bytes() for form in wanted)
+    )
+
+
+def in_database(database: Path, canary: str) -> list[str]:
+    """The columns (``table.column``) of an SQLite database that hold the canary, every row of every table read as raw bytes."""
+    return sorted({column for column, value in _values(database) if in_text(value, canary)})
+
+
+def _values(database: Path) -> Iterator[tuple[str, bytes]]:
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    connection.text_factory = bytes
+    try:
+        tables = [name.decode() for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for table in tables:
+            rows = connection.execute(f'SELECT * FROM "{table}"')
+            names = [column[0] for column in rows.description]
+            for row in rows:
+                for name, value in zip(names, row, strict=True):
+                    if value is not None:
+                        yield f"{table}.{name}", value if isinstance(value, bytes) else str(value).encode()
+    finally:
+        connection.close()

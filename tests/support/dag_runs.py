@@ -1,0 +1,64 @@
+"""Runs a DAG file with real Airflow inside the test process, and reads what is in the metadata database afterwards."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TaskKey = tuple[str, int]
+"""A task id, and the map index (-1 for a task that is not mapped)."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What one run of a DAG has left in the metadata database."""
+
+    run_id: str
+    state: str
+    database: Path
+
+    @property
+    def tasks(self) -> dict[TaskKey, str]:
+        """The state of each task instance."""
+        query = "SELECT task_id, map_index, state FROM task_instance WHERE run_id = ?"
+        return {(task_id, index): state for task_id, index, state in self._rows(query)}
+
+    def xcoms(self, task_id: str, key: str = "return_value") -> dict[int, Any]:
+        """The values one task has pushed under one key, by map index."""
+        query = "SELECT map_index, value FROM xcom WHERE run_id = ? AND task_id = ? AND key = ?"
+        return {index: json.loads(value) for index, value in self._rows(query, task_id, key)}
+
+    def rendered(self, task_id: str) -> dict[int, dict[str, Any]]:
+        """The rendered template fields of one task, by map index."""
+        query = "SELECT map_index, rendered_fields FROM rendered_task_instance_fields WHERE run_id = ? AND task_id = ?"
+        return {index: json.loads(fields) for index, fields in self._rows(query, task_id)}
+
+    def _rows(self, query: str, *arguments: str) -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)
+        try:
+            return connection.execute(query, (self.run_id, *arguments)).fetchall()
+        finally:
+            connection.close()
+
+
+def load_dag(dag_file: Path) -> Any:
+    """The only DAG of a file, imported as Airflow does it; an import error is raised with Airflow's text."""
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # before Airflow 3.2
+        from airflow.models.dagbag import DagBag
+
+    bag = DagBag(str(dag_file))
+    if bag.import_errors:
+        raise AssertionError("\n".join(bag.import_errors.values()))
+    (dag,) = bag.dags.values()
+    return dag
+
+
+def run_dag(dag: Any, database: Path, conf: dict[str, Any] | None = None) -> FinishedRun:
+    """Run every task of a DAG in this process, through Airflow's own machinery."""
+    run = dag.test(run_conf=conf)
+    return FinishedRun(run_id=run.run_id, state=str(getattr(run.state, "value", run.state)), database=database)

@@ -1,0 +1,140 @@
+"""A gateway in front of the local server that adds what these tests need, and the product does not have.
+
+It forwards every request to the local server. Beside that it answers ``POST /v1/responses`` for a model that does nothing, after asking the
+containers API, with the caller's key, whether the container named in the shell tool is alive; and it can repeat a request, headers and
+body, in an error to its sender.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import uvicorn
+from openai.types.responses import Response as ModelResponse
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from airflow_containers.testing import LocalServer
+
+_METHODS = ["GET", "POST", "DELETE", "PUT", "PATCH", "HEAD"]
+_NOT_FORWARDED = {"host", "content-length", "connection", "transfer-encoding"}
+START_WITHIN = 30
+
+
+class Gateway:
+    """Runs in a thread of the test process, on a free port of 127.0.0.1; use it as a context manager."""
+
+    def __init__(self, server: LocalServer) -> None:
+        self.server = server
+        self.responses: list[dict[str, Any]] = []
+        self._echoes = 0
+        self._upstream = urlsplit(server.base_url)._replace(path="").geturl()
+        routes = [
+            Route("/v1/responses", self._respond, methods=["POST"]),
+            Route("/{path:path}", self._forward, methods=_METHODS),
+        ]
+        config = uvicorn.Config(Starlette(routes=routes), host="127.0.0.1", port=0, log_level="warning", lifespan="off")
+        self._uvicorn = uvicorn.Server(config)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._uvicorn.serve()), daemon=True)
+
+    def __enter__(self) -> Gateway:
+        self._thread.start()
+        deadline = time.monotonic() + START_WITHIN
+        while not self._uvicorn.started:
+            assert self._thread.is_alive() and time.monotonic() < deadline, "the gateway did not start"
+            time.sleep(0.02)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._uvicorn.should_exit = True
+        self._thread.join(START_WITHIN)
+
+    @property
+    def base_url(self) -> str:
+        """What a client takes as its base URL."""
+        port = self._uvicorn.servers[0].sockets[0].getsockname()[1]
+        return f"http://127.0.0.1:{port}/v1"
+
+    def reset(self) -> None:
+        """Empty the local server, and forget what was ordered and asked."""
+        self.server.reset()
+        self.responses.clear()
+        self._echoes = 0
+
+    def echo(self, times: int) -> None:
+        """Answer the next requests with 400 and all that the client sent, its key included, in the error's message."""
+        self._echoes = times
+
+    async def _forward(self, request: Request) -> Response:
+        body = await request.body()
+        if self._echoes > 0:
+            self._echoes -= 1
+            sent = f"You sent {dict(request.headers)} {body.decode(errors='replace')}"
+            error = {"message": sent, "type": "invalid_request_error", "param": None, "code": None}
+            return JSONResponse({"error": error}, status_code=400, headers={"x-request-id": "req_echo"})
+        headers = {name: value for name, value in request.headers.items() if name not in _NOT_FORWARDED}
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+            answer = await client.request(
+                request.method,
+                f"{self._upstream}{request.url.path}",
+                params=request.query_params,
+                headers=headers,
+                content=body,
+            )
+        kept = {name: value for name, value in answer.headers.items() if name not in _NOT_FORWARDED}
+        return Response(answer.content, answer.status_code, headers=kept)
+
+    async def _respond(self, request: Request) -> Response:
+        body = json.loads(await request.body())
+        self.responses.append(body)
+        for tool in body.get("tools", []):
+            environment = tool.get("environment") or {}
+            if tool.get("type") != "shell" or environment.get("type") != "container_reference":
+                return _refusal(400, "Only the shell tool with a container_reference is known here.")
+            async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+                found = await client.get(
+                    f"{self.server.base_url}/containers/{environment['container_id']}",
+                    headers={"authorization": request.headers["authorization"]},
+                )
+            if found.status_code != 200:
+                return Response(found.content, found.status_code, media_type="application/json")
+            if found.json()["status"] != "running":
+                return _refusal(400, "Container is expired.")
+        response = ModelResponse.model_validate(
+            {
+                "id": f"resp_{len(self.responses):048x}",
+                "object": "response",
+                "created_at": int(time.time()),
+                "model": body["model"],
+                "status": "completed",
+                "output": [
+                    {
+                        "id": "msg_1",
+                        "type": "message",
+                        "role": "assistant",
+                        "status": "completed",
+                        "content": [{"type": "output_text", "text": "The container is there.", "annotations": []}],
+                    }
+                ],
+                "parallel_tool_calls": True,
+                "tool_choice": "auto",
+                "tools": body.get("tools", []),
+            }
+        )
+        return Response(response.model_dump_json(), media_type="application/json")
+
+
+def _refusal(status: int, message: str) -> Response:
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+    return JSONResponse({"error": error}, status_code=status)
