@@ -107,9 +107,11 @@ def _connections(server: LocalServer, token: str) -> dict[str, str]:
 def _run_airflow(dag_file: Path, home: Path, log: Path, connections: dict[str, str]) -> dict[str, Any]:
     """Run a DAG in a new process; its states and returned values, by task id."""
     result = home / "result.json"
+    airflow_home = home / "airflow"
+    airflow_home.mkdir()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "OPENAI_"))}
     environment = inherited | _SETTINGS | connections | {
-        "AIRFLOW_HOME": str(home / "airflow"),
+        "AIRFLOW_HOME": str(airflow_home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dag_file.parent),
         # The server is on this machine; a proxy of the user's would look for it on its own.
         "NO_PROXY": "127.0.0.1",
@@ -151,8 +153,9 @@ def _run_dag(dag_file: Path, result: Path) -> None:
     bag = DagBag(str(dag_file))
     if bag.import_errors:
         sys.exit("\n".join(bag.import_errors.values()))
-    dag_run = bag.dags[_DAG].test()
-    instances = sorted(dag_run.get_task_instances(), key=lambda instance: str(instance.start_date))
+    dag = bag.dags[_DAG]
+    found = {instance.task_id: instance for instance in dag.test().get_task_instances()}
+    instances = [found[task.task_id] for task in dag.topological_sort()]
     outcome = {
         "tasks": {instance.task_id: str(instance.state) for instance in instances},
         "returned": {instance.task_id: instance.xcom_pull(task_ids=instance.task_id) for instance in instances},

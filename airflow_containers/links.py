@@ -35,7 +35,7 @@ class ContainerLink(BaseOperatorLink):  # type: ignore[misc, unused-ignore]
         :param url: where to point; ``None`` or an empty text for no link, and then nothing goes to XCom.
         """
         ti = context["ti"]
-        # Kept beside the XCom because looking for an XCom that is not there puts an error into the task's log.
+        # Kept beside the XCom: looking for one that is not there puts an error into the task's log.
         object.__setattr__(ti.task, _ATTRIBUTE, url or "")
         if url:
             ti.xcom_push(key=cls.xcom_push_key, value=url)

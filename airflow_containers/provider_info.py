@@ -14,7 +14,7 @@ CONNECTION_TYPE = "openai_containers"
 DISPLAY_NAME = "OpenAI Containers"
 
 HIDDEN_FIELDS = ("schema", "port", "login")
-"""Standard fields that the form leaves out. Hand-written URIs fill ``schema`` and ``port``, and those are read."""
+"""Standard fields that the form leaves out. ``schema`` and ``port`` are read all the same: URIs fill them."""
 
 RELABELING = {"password": "API key", "host": "Base URL"}
 
@@ -103,7 +103,9 @@ def get_provider_info() -> dict[str, Any]:
                     "relabeling": dict(RELABELING),
                     "placeholders": dict(PLACEHOLDERS),
                 },
-                "conn-fields": {name: dict(field) for name, field in CONN_FIELDS.items()},
+                "conn-fields": {
+                    name: {**field, "schema": dict(field["schema"])} for name, field in CONN_FIELDS.items()
+                },
             }
         ],
         "extra-links": ["airflow_containers.links.ContainerLink"],

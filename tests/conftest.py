@@ -1,64 +1,66 @@
-"""Set-up of every test: Airflow's home, tests for newer Airflow only, and skips that count as failures in CI."""
+"""Set-up of every test: an Airflow home of its own, and what all integration tests run against."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-from collections.abc import Generator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from airflow_containers.testing import LocalServer
+from tests.support.collection import (
+    pytest_collection_modifyitems,
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+)
+from tests.support.canary import new_canary
+from tests.support.connections import Secrets
+from tests.support.gateway import Gateway
 from tests.support.isolation import isolate
+
+__all__ = ["pytest_collection_modifyitems", "pytest_make_collect_report", "pytest_runtest_makereport"]
 
 # Airflow reads its settings when it is first imported, so this comes before any test module is.
 _AIRFLOW_HOME = isolate()
 
-_IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
-
 
 @pytest.fixture(scope="session")
 def airflow_home() -> Path:
-    """The empty Airflow home of this test session."""
+    """The Airflow home of this test session; empty but for what the tests make."""
     return _AIRFLOW_HOME
 
 
-def _airflow_version() -> tuple[int, ...]:
-    return tuple(int(part) for part in importlib.metadata.version("apache-airflow").split(".")[:2])
+@pytest.fixture(scope="session")
+def airflow_database(airflow_home: Path) -> Iterator[Path]:
+    """The file of Airflow's metadata database, with all tables."""
+    from airflow.utils.db import initdb
+
+    initdb()
+    yield airflow_home / "airflow.db"
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests of features that this Airflow does not have; nothing is missing on the machine, so no skip."""
-    installed = _airflow_version()
-    kept, left_out = [], []
-    for item in items:
-        marker = item.get_closest_marker("airflow")
-        needed = tuple(int(part) for part in marker.args[0].split(".")) if marker else (0,)
-        (kept if installed >= needed else left_out).append(item)
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = kept
+@pytest.fixture(scope="session")
+def example_secrets() -> Secrets:
+    """The values behind every secret that the example DAGs refer to; each is unlike any other text."""
+    return Secrets(api_key=new_canary(), buildkite=new_canary(), data_token=new_canary(), example_token=new_canary())
 
 
-def _fail_if_skipped(report: Any) -> None:
-    if _IN_CI and report.skipped and not hasattr(report, "wasxfail"):
-        path, line, reason = report.longrepr if isinstance(report.longrepr, tuple) else ("", 0, report.longrepr)
-        report.outcome = "failed"
-        report.longrepr = f"{path}:{line}: {reason} -- a skip counts as a failure in CI: provide what the test needs"
+@pytest.fixture(scope="session")
+def gateway_process(example_secrets: Secrets) -> Iterator[Gateway]:
+    """A local server that takes one API key only, behind a gateway that knows the Responses API as well."""
+    with LocalServer(api_key=example_secrets.api_key) as server, Gateway(server) as gateway:
+        yield gateway
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A user's machine may lack a browser or a sandbox; the machine that decides may not."""
-    report = yield
-    _fail_if_skipped(report)
-    return report
+@pytest.fixture
+def gateway(gateway_process: Gateway) -> Gateway:
+    """The session's gateway and local server, emptied for this test."""
+    gateway_process.reset()
+    return gateway_process
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """As above, for modules that skip themselves."""
-    report = yield
-    _fail_if_skipped(report)
-    return report
+@pytest.fixture
+def example_connections(gateway: Gateway, example_secrets: Secrets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that the example DAGs need, as environment variables."""
+    for name, value in example_secrets.environment(gateway.base_url).items():
+        monkeypatch.setenv(name, value)

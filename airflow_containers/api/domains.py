@@ -33,10 +33,10 @@ def normalize_domain(entry: str) -> str:
     if domain.isascii():
         domain = domain.lower()
     else:
+        _refuse_too_long(domain)
         domain = _to_ascii(domain)
         _refuse_other_kinds(domain)
-    if len(domain) > MAX_DOMAIN_LENGTH:
-        raise ValueError(f"it has {len(domain)} characters, a host name has at most {MAX_DOMAIN_LENGTH}")
+    _refuse_too_long(domain)
     labels = domain.split(".")
     for number, label in enumerate(labels, 1):
         if not label:
@@ -52,6 +52,11 @@ def normalize_domain(entry: str) -> str:
     if len(labels) < 2:
         raise ValueError("it is a single label; give the full host name, such as 'api.example.com'")
     return domain
+
+
+def _refuse_too_long(domain: str) -> None:
+    if len(domain) > MAX_DOMAIN_LENGTH:
+        raise ValueError(f"it has {len(domain)} characters, a host name has at most {MAX_DOMAIN_LENGTH}")
 
 
 def _refuse_other_kinds(domain: str) -> None:

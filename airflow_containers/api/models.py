@@ -80,7 +80,15 @@ def _printable(value: str) -> str:
 
 
 def _version_text(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    try:
+        return str(value)
+    except ValueError:
+        # Python does not write out integers of thousands of digits.
+        raise ValueError(
+            "an integer of that many digits is no version: use a positive integer or 'latest'"
+        ) from None
 
 
 Domain = Annotated[str, Field(min_length=1), AfterValidator(_domain)]
@@ -139,6 +147,18 @@ class DomainSecret(RequestModel):
                 "and no digit in front"
             )
         return name
+
+    @field_validator("value")
+    @classmethod
+    def _can_be_encoded(cls, value: SecretStr) -> SecretStr:
+        try:
+            value.get_secret_value().encode()
+        except UnicodeEncodeError:
+            # Not chained: the encoder's error holds the value.
+            reason = "it has half of a surrogate pair, expected a text that can be encoded as UTF-8"
+        else:
+            return value
+        raise ValueError(reason)
 
     @field_serializer("value")
     def _reveal_for_the_wire(self, value: SecretStr, info: SerializationInfo) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from airflow_containers.api import models
@@ -29,6 +29,12 @@ _MODELS: Mapping[str, type[BaseModel]] = {
     "domain_secrets": models.DomainSecret,
     "source": models.InlineSkillSource,
 }
+_MAX_LINES = 10
+"""Errors told in one message; a list of the wrong kind has one for each entry."""
+
+_MAX_SHOWN = 40
+"""Characters of a text, or of an unknown field's name, that a message shows."""
+
 _NEVER_QUOTED = ("domain_secrets", "source", "headers", "proxy", "api_key")
 
 
@@ -44,7 +50,10 @@ def validate(model: type[ModelT], data: Any, *, rename: Callable[[str], str] = l
         return model.model_validate(data)
     except ValidationError as error:
         lines = [_line(model, detail, rename) for detail in error.errors(include_url=False)]
-    raise InvalidRequestError("; ".join(dict.fromkeys(lines)))
+    lines = list(dict.fromkeys(lines))
+    if len(lines) > _MAX_LINES:
+        lines[_MAX_LINES:] = [f"and {len(lines) - _MAX_LINES} more"]
+    raise InvalidRequestError("; ".join(lines))
 
 
 def shape(value: Any) -> str:
@@ -54,9 +63,13 @@ def shape(value: Any) -> str:
     if isinstance(value, bool):
         return f"the truth value {value}"
     if isinstance(value, str):
-        return f"a text of {len(value)} character{'s'[: len(value) != 1]}" if value else "an empty text"
-    if isinstance(value, int | float):
-        return f"the number {value!r}" if abs(value) < 1e15 else "a large number"
+        return f"a text of {_characters(len(value))}" if value else "an empty text"
+    if isinstance(value, SecretStr):
+        return f"a secret of {_characters(len(value))}" if len(value) else "an empty secret"
+    if isinstance(value, float):
+        return f"the number {value!r}"
+    if isinstance(value, int):
+        return f"the number {value}" if abs(value) < 10**15 else "a large number"
     if isinstance(value, list | tuple | set | frozenset):
         kind = type(value).__name__
         return f"a {kind} of {len(value)}" if value else f"an empty {kind}"
@@ -65,9 +78,13 @@ def shape(value: Any) -> str:
     return f"an object of type {type(value).__name__}"
 
 
+def _characters(count: int) -> str:
+    return f"{count} character{'s'[: count != 1]}"
+
+
 def quoted(value: Any) -> str:
     """Describe a value that is no secret: short texts are quoted, the rest is described by its shape."""
-    return repr(value) if isinstance(value, str) and 0 < len(value) <= 40 else shape(value)
+    return repr(value) if isinstance(value, str) and 0 < len(value) <= _MAX_SHOWN else shape(value)
 
 
 def _line(root: type[BaseModel], detail: ErrorDetails, rename: Callable[[str], str]) -> str:
@@ -84,6 +101,9 @@ def _line(root: type[BaseModel], detail: ErrorDetails, rename: Callable[[str], s
     if kind == "extra_forbidden":
         accepted = ", ".join(_model_at(root, location[:-1]).model_fields)
         return f"{path}: unknown field, expected one of: {accepted}"
+    if kind in ("too_short", "too_long") and isinstance(detail["input"], SecretStr):
+        # Pydantic counts a secret's characters as it counts a list's entries.
+        kind = f"string_{kind}"
     secret = any(part in _NEVER_QUOTED for part in location)
     got = shape(detail["input"]) if secret else quoted(detail["input"])
     if kind == "missing":
@@ -96,9 +116,18 @@ def _path(location: tuple[int | str, ...]) -> str:
     for index, part in enumerate(location):
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part not in _TAGS or (index and location[index - 1] == "expires_after"):
-            path += f".{part}" if path else part
+        elif not _is_tag(location, index):
+            name = part if len(part) <= _MAX_SHOWN else f"{part[:_MAX_SHOWN]}…"
+            path += f".{name}" if path else name
     return path or "request"
+
+
+def _is_tag(location: tuple[int | str, ...], index: int) -> bool:
+    """Whether a part of a path is the kind that pydantic took an entry for, and no field."""
+    if location[index] not in _TAGS:
+        return False
+    before = location[:index]
+    return before[-1:] == ("network_policy",) or before[-2:-1] == ("skills",)
 
 
 def _model_at(root: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:

@@ -88,9 +88,7 @@ def _with_schema(scheme: str, path: str, schema: str) -> tuple[str, str]:
     """Return scheme and path after ``schema`` was put where it belongs."""
     if schema.lower() in _SCHEMES:
         if scheme and scheme != schema.lower():
-            raise ValueError(
-                f"schema: it is {schema!r} while host begins with '{scheme}://'; leave schema empty"
-            )
+            raise ValueError(f"schema: it is {schema!r} while host begins with '{scheme}://'; leave it empty")
         return schema.lower(), path
     if any(character in schema for character in "?#:@") or any(character.isspace() for character in schema):
         raise ValueError("schema: expected 'https', 'http' or the path of the base URL, such as 'v1'")

@@ -15,8 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
-from airflow_containers.api.client import ClientOptions
-from airflow_containers.api.errors import ConfigurationError
+from airflow_containers.api import ClientOptions, ConfigurationError
 from airflow_containers.hooks._base_url import join_base_url
 from airflow_containers.provider_info import CONNECTION_TYPE
 
@@ -85,7 +84,7 @@ def client_options(fields: ConnectionFields, environ: Mapping[str, str]) -> Clie
         if builder is None:
             found = f"it is of type {conn_type!r}" if conn_type else "it has no type"
             raise ConfigurationError(
-                f"conn_type: {found}, expected {CONNECTION_TYPE!r} or {OPENAI_TYPE!r} (of the OpenAI provider)"
+                f"conn_type: {found}, expected {CONNECTION_TYPE!r}, or the OpenAI provider's {OPENAI_TYPE!r}"
             )
         return builder(fields, environ)
     except ValueError as error:
@@ -172,7 +171,7 @@ def _unset(value: Any) -> Any:
 
 def _number(value: Any) -> Any:
     if isinstance(value, bool):
-        raise ValueError("expected a number, got true or false")
+        raise ValueError("expected a number, got true or false")  # noqa: TRY004 - pydantic wants it
     return _unset(value)
 
 
@@ -370,9 +369,7 @@ def _refuse_double_headers(options: ClientOptions) -> None:
     }
     for name in options.headers:
         if place := given_elsewhere.get(name.lower()):
-            raise ConfigurationError(
-                f"extra 'headers': {name!r} would replace what {place} says; give one of them"
-            )
+            raise ConfigurationError(f"extra 'headers': {name!r} would replace {place}; give one of them")
 
 
 def _openai_options(fields: ConnectionFields, environ: Mapping[str, str]) -> ClientOptions:
@@ -381,8 +378,8 @@ def _openai_options(fields: ConnectionFields, environ: Mapping[str, str]) -> Cli
     auth_type = extra.get("auth_type") or "api_key"
     if auth_type == "workload_identity":
         raise ConfigurationError(
-            "extra 'auth_type': 'workload_identity' is not supported, because it exchanges tokens with a "
-            f"second service; use a connection with an API key, of type {OPENAI_TYPE!r} or {CONNECTION_TYPE!r}"
+            "extra 'auth_type': 'workload_identity' is not supported: it fetches tokens from a second "
+            f"service; use a connection of type {OPENAI_TYPE!r} or {CONNECTION_TYPE!r} with an API key"
         )
     if auth_type != "api_key":
         raise ConfigurationError(f"extra 'auth_type': expected 'api_key', got {_shape(auth_type)}")
@@ -390,7 +387,7 @@ def _openai_options(fields: ConnectionFields, environ: Mapping[str, str]) -> Cli
     for name in extra.keys() - known - _WORKLOAD_IDENTITY_EXTRAS:
         advice = f"; it belongs to the type {CONNECTION_TYPE!r}" if name in OwnExtras.model_fields else ""
         raise ConfigurationError(
-            f"extra {name!r}: not read from a connection of type {OPENAI_TYPE!r} (neither is it by the OpenAI "
+            f"extra {name!r}: not read from a connection of type {OPENAI_TYPE!r} (nor is it by the OpenAI "
             f"provider); accepted are {', '.join(sorted(known))}{advice}"
         )
     raw = extra.get("openai_client_kwargs") or {}
@@ -405,9 +402,7 @@ def _openai_options(fields: ConnectionFields, environ: Mapping[str, str]) -> Cli
     key, base_url, organization, project = (environ.get(name, "").strip() or None for name in _ENVIRONMENT)
     secret = arguments.api_key or SecretStr((fields.password or "").strip() or key or "")
     if not secret.get_secret_value():
-        raise ConfigurationError(
-            "password: it is empty, expected the API key; OPENAI_API_KEY is not set either"
-        )
+        raise ConfigurationError("password: it is empty, expected the API key, and OPENAI_API_KEY is not set")
     if arguments.base_url:
         url = join_base_url(arguments.base_url)
     elif (fields.host or "").strip() or not base_url:
@@ -434,8 +429,8 @@ def named(conn_id: str, error: ValueError) -> ConfigurationError:
     """Return ``error`` as one that names the connection, and its fields as a connection has them."""
     text = str(error)
     for option, field_name in (
-        ("api_key:", "password (the API key):"),
-        ("base_url:", "host (the base URL):"),
+        ("api_key:", "password (API key):"),
+        ("base_url:", "host (base URL):"),
     ):
         if text.startswith(option):
             text = field_name + text.removeprefix(option)

@@ -34,9 +34,7 @@ def _meaning(error: errors.ContainersError, base_url: str) -> str:
                 "server without TLS needs 'http://' in the host."
             )
         case errors.RedirectError() | errors.NotFoundError() | errors.InvalidResponseError():
-            return (
-                f"Wrong base URL: something answers at {base_url}, and it does not speak the Containers API."
-            )
+            return f"Wrong base URL: what answers at {base_url} is not the Containers API."
         case errors.RateLimitError():
             return f"The API key works at {base_url}, and has no requests left right now."
         case errors.ServerError():

@@ -75,15 +75,17 @@ class ContainerHook(BaseHook):  # type: ignore[misc, unused-ignore]
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the form's fields for the extras. Read by Airflow up to 3.1, which brings wtforms."""
-        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
-        from flask_babel import lazy_gettext
-        from wtforms import IntegerField, StringField
-        from wtforms.validators import Optional, any_of
+        from flask_appbuilder.fieldwidgets import (  # type: ignore[import-not-found, import-untyped, unused-ignore]
+            BS3TextFieldWidget,
+        )
+        from flask_babel import lazy_gettext  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        from wtforms import IntegerField, StringField  # type: ignore[import-untyped, unused-ignore]
+        from wtforms.validators import Optional, any_of  # type: ignore[import-untyped, unused-ignore]
 
         widgets: dict[str, Any] = {}
         for name, field in provider_info.CONN_FIELDS.items():
             schema = field["schema"]
-            # Airflow 3.1 knows four kinds of fields; a number with a fraction and an object are typed as texts.
+            # Airflow 3.1 knows few kinds of fields; a fraction and an object are typed as texts.
             kind = IntegerField if "integer" in schema["type"] else StringField
             choices = [any_of(schema["enum"])] if "enum" in schema else []
             widgets[name] = kind(
@@ -104,7 +106,7 @@ class ContainerHook(BaseHook):  # type: ignore[misc, unused-ignore]
         return self._client
 
     async def get_async_conn(self) -> AsyncContainersClient:
-        """Return a new async client, without blocking the event loop. The caller closes it (``async with``)."""
+        """Return a new async client, made without blocking the event loop. The caller closes it."""
         from airflow_containers.api import AsyncContainersClient
         from airflow_containers.hooks import _connection
 
@@ -257,7 +259,7 @@ class ContainerHook(BaseHook):  # type: ignore[misc, unused-ignore]
 def _mask(secrets: list[str]) -> None:
     from airflow.providers.common.compat.sdk import mask_secret
 
-    mask_secret(secrets)
+    mask_secret([*secrets])
 
 
 async def _amask(secrets: list[str]) -> None:
@@ -269,4 +271,4 @@ async def _amask(secrets: list[str]) -> None:
 
         await sync_to_async(_mask)(secrets)
     else:
-        await amask_secret(secrets)
+        await amask_secret([*secrets])

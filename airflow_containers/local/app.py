@@ -234,7 +234,7 @@ class LocalApp:
             method=request.method,
             path=request.scope["path"],
             query=request.query_params.multi_items() if request.scope["query_string"] else (),
-            headers=request.headers,
+            headers=request.scope["headers"],
             body=request.parsed() if size else None,
             body_bytes=size,
             status=None if response is None else response.status_code,

@@ -62,9 +62,14 @@ _DRIP = Object(
 _ERROR = Object({"message": Text(), "type": Text(), "param": Text(), "code": Text()})
 
 
+def _given(order: dict[str, Any], key: str) -> bool:
+    # Not `in (None, False)`: truncating to 0 bytes is an order, and 0 equals False.
+    return order.get(key) is not None and order[key] is not False
+
+
 def _combination(order: dict[str, Any], _path: str) -> None:
     problem: tuple[str, str] | None = None
-    if order.get("reset") and (extra := [key for key in _ANSWER if order.get(key) not in (None, False)]):
+    if order.get("reset") and (extra := [key for key in _ANSWER if _given(order, key)]):
         problem = (extra[0], "a connection that is reset has no answer; leave it out or leave out 'reset'")
     elif "error" in order and "body" in order:
         problem = ("body", "give either 'error' (the platform's envelope) or 'body' (sent as it is)")
@@ -76,9 +81,9 @@ def _combination(order: dict[str, Any], _path: str) -> None:
         problem = (extra[0], f"an answer with status {order['status']} has no body")
     elif "path" in order and "path_regex" in order:
         problem = ("path_regex", "give either 'path' (a glob) or 'path_regex'")
-    elif order.get("truncate") not in (None, False) and order.get("malformed"):
+    elif _given(order, "truncate") and order.get("malformed"):
         problem = ("malformed", "give either 'truncate' (the connection breaks) or 'malformed' (broken JSON)")
-    elif not any(order.get(key) not in (None, False) for key in _EFFECTS):
+    elif not any(_given(order, key) for key in _EFFECTS):
         problem = ("status", f"the order does nothing; give at least one of {', '.join(_EFFECTS)}")
     if problem is not None:
         raise InvalidRequestError(
@@ -178,7 +183,7 @@ class Fault:
         effects = ", ".join(
             f"{key} {self.order[key]}" if type(self.order[key]) in (int, float) else key
             for key in _EFFECTS
-            if self.order.get(key) not in (None, False)
+            if _given(self.order, key)
         )
         return f"{self.id}: {effects} {self.when}"
 
@@ -229,3 +234,8 @@ class FaultBook:
         waiting = sum(fault.remaining > 0 for fault in self._faults)
         self._faults.clear()
         return waiting
+
+    def restart(self) -> None:
+        """Forget all orders and count from 1 again."""
+        self.clear()
+        self._made = 0

@@ -23,6 +23,8 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,300}")
 _QUERY_ANYWHERE = frozenset({"api-version"})
 """Query parameters that every route takes: Azure's clients send ``api-version`` everywhere."""
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
 MISSING = object()
 
 
@@ -111,7 +113,7 @@ def _refuse_constant(name: str) -> object:
 
 def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer with a JSON body."""
-    content = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    content = _ENCODER.encode(body).encode()
     return Response(content, status, headers=headers, media_type="application/json")
 
 

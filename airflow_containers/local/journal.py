@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -21,15 +21,18 @@ _MAX_BODY = 256 << 10
 _MAX_TEXT = 4096
 _KEPT_OF_SECRET = frozenset({"domain", "name"})
 _SECRET_WORDS = ("secret", "token", "password", "passwd", "authorization", "api_key", "api-key", "apikey")
-_HEADERS = (
-    "content-type",
-    "content-length",
-    "accept",
-    "user-agent",
-    "openai-organization",
-    "openai-project",
-    "idempotency-key",
-    "x-stainless-retry-count",
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+_HEADERS = frozenset(
+    {
+        "content-type",
+        "content-length",
+        "accept",
+        "user-agent",
+        "openai-organization",
+        "openai-project",
+        "idempotency-key",
+        "x-stainless-retry-count",
+    }
 )
 
 
@@ -101,14 +104,14 @@ class Journal:
         method: str,
         path: str,
         query: Iterable[tuple[str, str]],
-        headers: Mapping[str, str],
+        headers: Iterable[tuple[bytes, bytes]],
         body: object,
         body_bytes: int,
         status: int | None,
         fault: str | None,
         seconds: float,
     ) -> None:
-        """Keep one request; ``body`` is the parsed JSON as it came, and is redacted here."""
+        """Keep one request; ``body`` (parsed) and ``headers`` (raw) come as sent and are redacted here."""
         kept, name = _keep_body(body)
         self._made += 1
         self._entries.append(
@@ -162,12 +165,17 @@ class Journal:
         ]
 
     def clear(self) -> int:
-        """Forget all entries; returns how many there were. Ids go on counting."""
+        """Forget all entries; returns how many there were. Ids go on counting, so `since` stays true."""
         count = len(self._entries)
         self._entries.clear()
         self._bytes = 0
         self.dropped = 0
         return count
+
+    def restart(self) -> None:
+        """Forget all entries and count from 1 again."""
+        self.clear()
+        self._made = 0
 
 
 def redact(value: object) -> object:
@@ -219,18 +227,21 @@ def _keep_body(body: object) -> tuple[bytes | None, str | None]:
     name = body.get("name")
     shown_name = name[:_MAX_TEXT] if isinstance(name, str) else None
     try:
-        kept = json.dumps(redact(body), separators=(",", ":")).encode()
+        kept = _ENCODER.encode(redact(body)).encode()
     except (RecursionError, ValueError):
         return None, shown_name
     return (kept if len(kept) <= _MAX_BODY else None), shown_name
 
 
-def _keep_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: headers[name][:_MAX_TEXT] for name in _HEADERS if name in headers}
-    authorization = headers.get("authorization")
-    if authorization is not None:
-        scheme = authorization.partition(" ")[0]
-        kept["authorization"] = f"Bearer {REDACTED}" if scheme.lower() == "bearer" else REDACTED
-    if "api-key" in headers:
-        kept["api-key"] = REDACTED
+def _keep_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    kept: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name = raw_name.decode("latin-1")
+        if name in _HEADERS:
+            kept[name] = raw_value[:_MAX_TEXT].decode("latin-1")
+        elif name == "api-key":
+            kept[name] = REDACTED
+        elif name == "authorization":
+            scheme = raw_value.partition(b" ")[0]
+            kept[name] = f"Bearer {REDACTED}" if scheme.lower() == b"bearer" else REDACTED
     return kept

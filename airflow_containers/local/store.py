@@ -19,7 +19,7 @@ SCHEMA_VERSION = 1
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE containers (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    seq INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
     name TEXT NOT NULL,
     created REAL NOT NULL,
@@ -30,8 +30,7 @@ CREATE TABLE containers (
     requested TEXT NOT NULL,
     deleted REAL
 );
-CREATE INDEX containers_by_age ON containers (created, seq);
-CREATE INDEX containers_by_name ON containers (name, created, seq);
+CREATE INDEX containers_by_name ON containers (name);
 """
 
 
@@ -106,7 +105,7 @@ class Store:
     def clear(self) -> None:
         """Forget everything."""
         with self.transaction():
-            for table in ("containers", "meta", "sqlite_sequence"):
+            for table in ("containers", "meta"):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - names are ours
 
     def close(self) -> None:

@@ -17,11 +17,12 @@ def new_canary() -> str:
 
 def forms(canary: str) -> list[bytes]:
     """The canary as it may stand in a text: plain, percent-encoded, or inside Base64 at any of three alignments."""
-    found = [canary.encode(), quote(canary, safe="").encode()]
-    for shift in range(3):
-        encoded = base64.b64encode(b"x" * shift + canary.encode() + b"x" * 2)
-        # The first and last characters also depend on the neighbours.
-        found.append(encoded[4:-4])
+    raw = canary.encode()
+    found = [raw, quote(canary, safe="").encode()]
+    for skipped in range(3):
+        # Groups of three bytes that hold nothing of what stands before and after.
+        whole = raw[skipped : skipped + (len(raw) - skipped) // 3 * 3]
+        found.append(base64.b64encode(whole))
     return found
 
 

@@ -31,12 +31,17 @@ START_WITHIN = 30
 
 
 class Gateway:
-    """Runs in a thread of the test process, on a free port of 127.0.0.1; use it as a context manager."""
+    """Runs in a thread of the test process, on a free port of 127.0.0.1; use it as a context manager.
+
+    `responses` are the bodies that came to ``/v1/responses``, `received` all other requests as one text each, secrets included.
+    """
 
     def __init__(self, server: LocalServer) -> None:
         self.server = server
         self.responses: list[dict[str, Any]] = []
+        self.received: list[str] = []
         self._echoes = 0
+        self._babbles = 0
         self._upstream = urlsplit(server.base_url)._replace(path="").geturl()
         routes = [
             Route("/v1/responses", self._respond, methods=["POST"]),
@@ -70,18 +75,25 @@ class Gateway:
         """Empty the local server, and forget what was ordered and asked."""
         self.server.reset()
         self.responses.clear()
+        self.received.clear()
         self._echoes = 0
+        self._babbles = 0
 
     def echo(self, times: int) -> None:
         """Answer the next requests with 400 and all that the client sent, its key included, in the error's message."""
         self._echoes = times
 
+    def babble(self, times: int) -> None:
+        """Add all that the client sent to the next true answers, as a field that no client knows and in the name."""
+        self._babbles = times
+
     async def _forward(self, request: Request) -> Response:
         body = await request.body()
+        sent = f"{dict(request.headers)} {body.decode(errors='replace')}"
+        self.received.append(sent)
         if self._echoes > 0:
             self._echoes -= 1
-            sent = f"You sent {dict(request.headers)} {body.decode(errors='replace')}"
-            error = {"message": sent, "type": "invalid_request_error", "param": None, "code": None}
+            error = {"message": f"You sent {sent}", "type": "invalid_request_error", "param": None, "code": None}
             return JSONResponse({"error": error}, status_code=400, headers={"x-request-id": "req_echo"})
         headers = {name: value for name, value in request.headers.items() if name not in _NOT_FORWARDED}
         async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
@@ -93,7 +105,12 @@ class Gateway:
                 content=body,
             )
         kept = {name: value for name, value in answer.headers.items() if name not in _NOT_FORWARDED}
-        return Response(answer.content, answer.status_code, headers=kept)
+        content = answer.content
+        if self._babbles > 0:
+            self._babbles -= 1
+            known = answer.json()
+            content = json.dumps(known | {"name": f"{known.get('name')} {sent}", "request": json.loads(body or b"null")})
+        return Response(content, answer.status_code, headers=kept)
 
     async def _respond(self, request: Request) -> Response:
         body = json.loads(await request.body())

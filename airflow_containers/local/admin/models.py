@@ -36,8 +36,8 @@ class AdminBackend:
     def reset(self) -> None:
         """Put the server back to its first state: nothing in it, true time, random ids, no quirks."""
         self._store.clear()
-        self.faults.clear()
-        self.journal.clear()
+        self.faults.restart()
+        self.journal.restart()
         self.ids.load()
         self._load()
 

@@ -143,20 +143,20 @@ class ContainerBackend:
             sql.append("AND name = ?")
             values.append(name)
         if after is not None:
-            row = self._store.execute("SELECT created, seq FROM containers WHERE id = ?", (after,)).fetchone()
+            row = self._store.execute("SELECT seq FROM containers WHERE id = ?", (after,)).fetchone()
             if row is None:
                 raise UnknownCursorError
-            sql.append(f"AND (created, seq) {'<' if order == 'desc' else '>'} (?, ?)")
+            sql.append(f"AND seq {'<' if order == 'desc' else '>'} ?")
             values.extend(row)
-        direction = "DESC" if order == "desc" else "ASC"
-        sql.append(f"ORDER BY created {direction}, seq {direction} LIMIT ?")
+        # The clock never goes back, so this is the order of `created_at`, and stable where it is equal.
+        sql.append(f"ORDER BY seq {'DESC' if order == 'desc' else 'ASC'} LIMIT ?")
         values.append(limit + 1)
         rows = self._store.execute(" ".join(sql), tuple(values)).fetchall()
         return [_from_row(row) for row in rows[:limit]], len(rows) > limit
 
     def all(self) -> list[Container]:
         """Every container that ever was, deleted ones too, oldest first."""
-        rows = self._store.execute(f"SELECT {_COLUMNS} FROM containers ORDER BY created, seq")  # noqa: S608
+        rows = self._store.execute(f"SELECT {_COLUMNS} FROM containers ORDER BY seq")  # noqa: S608
         return [_from_row(row) for row in rows]
 
     def name_of(self, container_id: str) -> str | None:

@@ -1,0 +1,105 @@
+"""The command line without a server behind it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import airflow_containers
+from airflow_containers import __version__, cli
+
+_ROOT = Path(airflow_containers.__file__).parents[1]
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` prints the version and ends with status 0."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+
+    assert (0, f"airflow-containers {__version__}\n") == (caught.value.code, capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nothing"],
+        ["serve", "--prot", "1"],
+        ["serve", "--po", "1"],
+        ["serve", "--port", "x"],
+        ["demo", "x"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Unknown, shortened and wrong options end with status 2 and a usage line."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+
+    assert caught.value.code == 2
+    assert "usage: airflow-containers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "keep"), [(["demo"], False), (["demo", "--keep"], True)])
+def test_demo_runs_the_demo(arguments: list[str], keep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option reaches the demo, and its status becomes the command's."""
+    seen: list[bool] = []
+
+    def run(*, keep: bool) -> int:
+        seen.append(keep)
+        return 7
+
+    module = types.ModuleType("airflow_containers._demo")
+    module.run = run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "airflow_containers._demo", module)
+    monkeypatch.setattr(airflow_containers, "_demo", module, raising=False)
+
+    assert (7, [keep]) == (cli.main(arguments), seen)
+
+
+def test_the_state_directory_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """XDG's directory, by default under the home directory; a relative value does not count."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", "/xdg")
+    assert Path("/xdg/airflow-containers") == cli.default_state_dir()
+    for value in ("", "relative"):
+        monkeypatch.setenv("XDG_STATE_HOME", value)
+        assert tmp_path / ".local/state/airflow-containers" == cli.default_state_dir()
+
+
+def test_the_command_line_and_the_starter_agree_on_the_keys_variable() -> None:
+    """The starter hands the key over where the command looks for it."""
+    from airflow_containers.local import process
+
+    assert process.API_KEY_VARIABLE == cli._API_KEY_VARIABLE
+
+
+def test_without_the_extra_the_way_to_get_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A missing uvicorn is one line with the command to run."""
+    monkeypatch.setitem(sys.modules, "airflow_containers.local.server", None)
+
+    assert cli.main(["serve", "--state-dir", str(tmp_path)]) == 2
+    assert "pip install 'airflow-containers[local]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["airflow_containers.cli", "airflow_containers.testing"])
+def test_importing_is_cheap(module: str) -> None:
+    """Neither module loads Airflow, a web server or an HTTP client."""
+    code = (
+        f"import sys, {module}; "
+        "print([name for name in ('airflow', 'starlette', 'uvicorn', 'httpx', 'pydantic', 'http.client') "
+        "if name in sys.modules])"
+    )
+    if module == "airflow_containers.testing":
+        code = f"import sys; sys.modules['pytest'] = None; {code}"
+    result = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=_ROOT
+    )
+
+    assert "[]" == result.stdout.strip()
