@@ -1,9 +1,8 @@
-"""The peer of the local server: one Starlette route under uvicorn that answers the same text to everything."""
+"""The peer of the local server: one Starlette route under uvicorn with one answer for everything."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import sys
 
@@ -53,7 +52,10 @@ def main() -> None:
         proxy_headers=False,
         server_header=False,
     )
-    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+    # With the protocol named, as asyncio sets TCP_NODELAY on the connections of such a socket only.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(2048)
         asyncio.run(_Server(config).serve(sockets=[listener]))
 
 

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 SEED = 20
-"""Orders are shuffled, so that a slow minute of the machine hits every contestant, but the same in each run."""
+"""Of the shuffled orders, which spread a slow minute of the machine over all contestants, alike in each run."""
 
 _FOREIGN = ("AIRFLOW_", "OPENAI_", "AZURE_OPENAI_")
 _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}

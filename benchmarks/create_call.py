@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import random
 import statistics
@@ -68,6 +69,8 @@ def main() -> None:
         # Airflow leaves many objects behind, and whoever happens to set off a collection would pay for them.
         gc.collect()
         gc.freeze()
+        # Airflow turns the client logs of httpx off, and leaves those of the package that openai uses on.
+        logging.disable(logging.INFO)
         for title, body in BODIES.items():
             print(f"\ncreate with {title}: {calls} calls each, in turns")
             _report(*_measure(contestants, body, server, calls))

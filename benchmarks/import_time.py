@@ -16,8 +16,16 @@ from collections import defaultdict
 from importlib.util import find_spec
 from typing import Any
 
-from _common import SEED, clean_environment, describe_machine, is_quick, print_goal, print_ratio, print_table
-from _common import show_progress as progress
+from _common import (
+    SEED,
+    clean_environment,
+    describe_machine,
+    is_quick,
+    print_goal,
+    print_ratio,
+    print_table,
+    show_progress,
+)
 
 OPERATORS = "airflow_containers.operators.container"
 OURS = (OPERATORS, "airflow_containers.hooks.container", "airflow_containers.provider_info")
@@ -50,7 +58,7 @@ def main() -> None:
     with clean_environment():
         describe_machine("apache-airflow", "apache-airflow-providers-openai", "apache-airflow-providers-http")
         peers = [peer for peer in PEERS if _is_installed(peer)]
-        for missing in set(PEERS) - set(peers):
+        for missing in [peer for peer in PEERS if peer not in peers]:
             print(f"{missing}: not installed, left out")
         modules = [*OURS, *peers]
         processes = 1 if quick else PROCESSES
@@ -66,7 +74,7 @@ def _report(
     added: dict[str, list[str]],
 ) -> None:
     milliseconds = {module: statistics.median(seconds[module]) * 1000 for module in modules}
-    print(f"imported after `from airflow.sdk import BaseOperator`, {processes} new processes for each")
+    print(f"imported after `from airflow.sdk import BaseOperator`; new processes for each: {processes}")
     print_table(
         ("module", "median ms", "least ms", "modules added", "of third parties"),
         [
@@ -111,7 +119,7 @@ def _measure(modules: list[str], processes: int) -> tuple[dict[str, list[float]]
     for round_number in range(processes):
         for module in order.sample(modules, len(modules)):
             seconds[module].append(_probe(module)["seconds"])
-        progress(round_number + 1, processes)
+        show_progress(round_number + 1, processes)
     return seconds, added
 
 

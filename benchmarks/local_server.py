@@ -149,8 +149,8 @@ def _report(
 ) -> None:
     creates = rounds * (lone + many)
     print(
-        f"{starts} starts; {creates:,} creates on each server in {rounds} rounds, "
-        f"of which {rounds * lone:,} one by one and {rounds * many:,} by {CONNECTIONS} clients at once"
+        f"starts of each server: {starts}; creates on each: {creates:,}, in rounds: {rounds}, "
+        f"one by one: {rounds * lone:,}, by {CONNECTIONS} clients at once: {rounds * many:,}"
     )
     milliseconds = {
         name: (statistics.median(values["ready"]) * 1000, statistics.median(values["seconds"]) * 1000)

@@ -97,6 +97,8 @@ def list_containers(
     if name is not None:
         if type(name) is not str or not name:
             raise InvalidRequestError("name: expected a text of one character or more, or None for all")
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise InvalidRequestError("name: it has half of a surrogate pair, which no URL can carry")
         query["name"] = name
     return Call("GET", "/containers", ContainerPage, query=query)
 

@@ -72,7 +72,10 @@ class ClientOptions:
 
     def secret_values(self) -> list[str]:
         """Return every value in these options that must not be shown."""
-        values = [reveal(self.api_key), *(reveal(value) for value in self.headers.values())]
+        headers = [reveal(value) for value in self.headers.values()]
+        # A server that echoes a header may leave out its scheme ("Bearer", "Basic").
+        tokens = [header.partition(" ")[2].strip() for header in headers]
+        values = [reveal(self.api_key), *headers, *tokens]
         if self.proxy is not None:
             proxy = reveal(self.proxy)
             password = urlsplit(proxy).password or ""

@@ -9,22 +9,33 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
+import re
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 MASK = "***"
 MIN_SECRET_LENGTH = 5
 """Shorter secrets are taken out only where they are a whole value: as part of a text they would turn ids
 and words into noise. Airflow's own masking draws the line at the same length."""
 
+MAX_DEPTH = 100
+"""Levels of nesting that are read; what is deeper is no answer of this API and could not be stored."""
+
 _MIN_CUT_LENGTH = 6
+_UNCHANGED = re.compile(r"[A-Za-z0-9_.~-]+")
+"""Texts that no encoding but Base64 changes."""
+_MIN_BEGINNING_LENGTH = 12
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([\\\"'/]))")
+_CUT = re.compile(r"\s*(?:…|\.\.\.|$)")
 
 
 class Redactor:
     """Replaces a fixed set of secrets by ``***``, in plain and in the usual encoded forms.
 
-    A secret that an answer cut short at its end is found by its beginning (6 characters or more).
+    A secret that an answer cut short is found by its beginning: 12 characters or more anywhere, 6 or more
+    before an ellipsis or the end of the text.
 
     :param secrets: the values; empty ones are ignored.
     """
@@ -32,7 +43,8 @@ class Redactor:
     def __init__(self, secrets: Iterable[str]) -> None:
         values = {secret for secret in secrets if secret}
         self._whole = frozenset(values)
-        forms = {form for secret in values if len(secret) >= MIN_SECRET_LENGTH for form in _forms(secret)}
+        self._parts = tuple(secret for secret in values if len(secret) >= MIN_SECRET_LENGTH)
+        forms = {form for secret in self._parts for form in _forms(secret)}
         self._forms = tuple(sorted(forms, key=len, reverse=True))
 
     def __repr__(self) -> str:
@@ -44,36 +56,72 @@ class Redactor:
         return Redactor((*self._whole, *added)) if added else self
 
     def text(self, text: str) -> str:
-        """Return ``text`` without the secrets."""
+        """Return ``text`` without the secrets, and without what UTF-8 cannot encode, so it can be stored."""
+        text = text.encode("utf-8", "replace").decode("utf-8")
         if text in self._whole:
             return MASK
+        return self._masked(self._decoded(text))
+
+    def data(self, value: Any, _depth: int = 0) -> Any:
+        """Return a JSON value with every string in it, keys too, without the secrets.
+
+        What is nested deeper than 100 levels is replaced by ``***``.
+        """
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict | list) and _depth > MAX_DEPTH:
+            return MASK
+        if isinstance(value, dict):
+            return {self.text(key): self.data(item, _depth + 1) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.data(item, _depth + 1) for item in value]
+        return value
+
+    def _decoded(self, text: str) -> str:
+        """Return ``text`` without its escapes, if these hide a secret from the list of forms."""
+        for decode in _DECODERS:
+            once = decode(text)
+            for decoded in (once, decode(once)) if once != text else ():
+                if any(secret in decoded and secret not in text for secret in self._parts):
+                    text = decoded
+        return text
+
+    def _masked(self, text: str) -> str:
         for form in self._forms:
             if form in text:
                 text = text.replace(form, MASK)
-        return self._cut_at_end(text)
-
-    def data(self, value: Any) -> Any:
-        """Return a JSON value with every string in it, keys too, without the secrets."""
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, dict):
-            return {self.text(key): self.data(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self.data(item) for item in value]
-        return value
-
-    def _cut_at_end(self, text: str) -> str:
-        stripped = text.rstrip("….")
         for form in self._forms:
-            start = form[:_MIN_CUT_LENGTH]
-            at = stripped.rfind(start)
-            if at >= 0 and form.startswith(stripped[at:]):
-                return stripped[:at] + MASK
+            text = _without_beginnings(text, form)
         return text
+
+
+def _without_beginnings(text: str, form: str) -> str:
+    start = form[:_MIN_CUT_LENGTH]
+    at = text.find(start)
+    while at >= 0:
+        end = at + len(start)
+        while end < len(text) and end - at < len(form) and text[end] == form[end - at]:
+            end += 1
+        if end - at >= _MIN_BEGINNING_LENGTH or _CUT.match(text, end):
+            text = text[:at] + MASK + text[end:]
+            at += len(MASK)
+        else:
+            at += 1
+        at = text.find(start, at)
+    return text
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPE.sub(lambda found: found[3] or chr(int(found[1] or found[2], 16)), text)
+
+
+_DECODERS = (_unescaped, html.unescape, unquote, unquote_plus)
 
 
 def _forms(secret: str) -> set[str]:
     data = secret.encode("utf-8", "surrogatepass")
+    if _UNCHANGED.fullmatch(secret):
+        return {secret, base64.b64encode(data).decode("ascii")}
     return {
         secret,
         json.dumps(secret)[1:-1],
@@ -83,5 +131,15 @@ def _forms(secret: str) -> set[str]:
         quote(data, safe=""),
         quote(data),
         quote_plus(data),
-        base64.b64encode(data).decode("ascii"),
+        *_base64_forms(data),
     }
+
+
+def _base64_forms(data: bytes) -> Iterable[str]:
+    """Yield what ``data`` looks like inside Base64, at each of the three places it may start at."""
+    for shift, dependent in ((0, 0), (1, 2), (2, 3)):
+        # The characters at both ends also hold bits of the neighbours.
+        known = (shift + len(data)) * 8 // 6
+        form = base64.b64encode(bytes(shift) + data).decode("ascii")[dependent:known]
+        yield form
+        yield form.replace("+", "-").replace("/", "_")

@@ -30,6 +30,9 @@ MAX_RETRY_AFTER = 120.0
 QUOTA_CODES = frozenset(
     {"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "billing_not_active"}
 )
+_MAX_DOUBLINGS = 16
+"""More than are needed to reach ``MAX_DELAY``, and few enough for any number of attempts to have a power."""
+
 _RETRIED_STATUSES = frozenset({408, 409, 429})
 
 
@@ -105,11 +108,12 @@ def delay_before_next(
     """
     if attempt > policy.max_retries or not _may_repeat(outcome, repeatable):
         return None
-    delay = _asked_delay(outcome, now) if isinstance(outcome, Answer) else None
+    delay = retry_after(outcome.headers, now()) if isinstance(outcome, Answer) else None
     if delay is not None and delay > MAX_RETRY_AFTER:
         return None
-    if delay is None or delay <= 0:
-        delay = min(FIRST_DELAY * 2.0 ** (attempt - 1), MAX_DELAY) * (1 - JITTER * rand())
+    if not delay:
+        doublings = min(attempt - 1, _MAX_DOUBLINGS)
+        delay = min(FIRST_DELAY * 2.0**doublings, MAX_DELAY) * (1 - JITTER * rand())
     return delay if elapsed + delay <= policy.max_elapsed else None
 
 
@@ -127,23 +131,27 @@ def _may_repeat(outcome: Outcome, repeatable: bool) -> bool:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return the seconds a server asks to wait (``retry-after-ms``, then ``retry-after``), if it does."""
-    try:
-        return float(headers["retry-after-ms"]) / 1000
-    except (KeyError, ValueError):
-        pass
+    """Return the seconds a server asks to wait (``retry-after-ms``, then ``retry-after``), if it does.
+
+    :returns: 0 or more, and finite; ``None`` where there is no such header, or none that can be read.
+    """
+    milliseconds = _number(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return max(0.0, milliseconds / 1000)
     text = headers.get("retry-after", "")
+    seconds = _number(text)
+    if seconds is None:
+        try:
+            when = parsedate_to_datetime(text)
+            seconds = ((when if when.tzinfo else when.replace(tzinfo=UTC)) - now).total_seconds()
+        except (TypeError, ValueError, IndexError, OverflowError):
+            return None
+    return max(0.0, seconds)
+
+
+def _number(text: str) -> float | None:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        pass
-    try:
-        when = parsedate_to_datetime(text)
-    except (TypeError, ValueError, IndexError, OverflowError):
         return None
-    return ((when if when.tzinfo else when.replace(tzinfo=UTC)) - now).total_seconds()
-
-
-def _asked_delay(outcome: Answer, now: Callable[[], datetime]) -> float | None:
-    delay = retry_after(outcome.headers, now())
-    return None if delay is None or math.isnan(delay) else delay
+    return number if math.isfinite(number) else None

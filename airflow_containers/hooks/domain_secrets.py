@@ -48,13 +48,15 @@ def _connection_field(conn_id: str, field: str) -> str | None:
 def _variable(name: str) -> str | None:
     # Airflow 2 calls the argument `default_var`; without it a missing Variable looks like a failed database.
     keyword = "default" if "default" in inspect.signature(Variable.get).parameters else "default_var"
-    return _masked_text(Variable.get(name, **{keyword: None}))
+    absent: dict[str, Any] = {keyword: None}
+    return _masked_text(Variable.get(name, **absent))
 
 
 def _masked_text(value: Any) -> str | None:
     """Return ``value`` as text, masked at once: what happens next may log it."""
-    if value is None or value == "":
-        return value
+    if value is None:
+        return None
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    mask_secret(text)
+    if text:
+        mask_secret(text)
     return text

@@ -1,0 +1,125 @@
+"""What the README and the guide show is run as it stands there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from airflow_containers.testing import LocalServer
+from tests.support.dag_runs import load_dag, run_dag
+from tests.support.isolation import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text()
+LOCAL_SERVER = (REPOSITORY / "docs" / "local-server.md").read_text()
+
+
+def _blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def readme_dag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, airflow_database: Path) -> Any:
+    """The README's DAG, in a bundle of its own: Airflow 3 runs nothing that is in none."""
+    (source,) = _blocks(README, "python")
+    file = tmp_path / "readme_dag.py"
+    file.write_text(source)
+    bundle = {
+        "name": "readme",
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(tmp_path)},
+    }
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([bundle]))
+    return load_dag(file)
+
+
+@pytest.mark.airflow("3.0")
+def test_readme_dag_runs(
+    readme_dag: Any, containers_server: LocalServer, containers_connection: str, airflow_database: Path
+) -> None:
+    """The README's DAG creates a container, works in it and deletes it."""
+    run = run_dag(readme_dag, airflow_database)
+
+    assert {("create", -1): "success", ("work", -1): "success", ("delete", -1): "success"} == run.tasks
+    (create,) = containers_server.assert_requested("POST", "/v1/containers", times=1)
+    assert {"type": "allowlist", "allowed_domains": ["api.example.com"]} == create.body["network_policy"]
+    containers_server.assert_nothing_left()
+
+
+@pytest.mark.airflow("3.0")
+def test_guide_test_runs(
+    readme_dag: Any, containers_server: LocalServer, containers_connection: str
+) -> None:
+    """The guide's test of a DAG passes for the README's DAG."""
+    namespace: dict[str, Any] = {"dag": readme_dag}
+    source = next(block for block in _blocks(LOCAL_SERVER, "python") if "def test_" in block)
+    exec(source, namespace)
+
+    namespace["test_my_dag_leaves_nothing_behind"](containers_server, containers_connection)
+
+
+def test_guide_starts_a_server_without_pytest(capsys: pytest.CaptureFixture[str]) -> None:
+    """The guide's server starts, tells its address and ends."""
+    source = next(block for block in _blocks(LOCAL_SERVER, "python") if "import LocalServer" in block)
+
+    exec(source, {})
+
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v1\n", capsys.readouterr().out)
+
+
+def test_readme_command_makes_the_connection(airflow_database: Path) -> None:
+    """The README's command adds a connection of our type whose password is the key."""
+    command = next(block for block in _blocks(README, "sh") if "connections add" in block)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {
+        **os.environ,
+        "PATH": path,
+        "OPENAI_API_KEY": "sk-of-the-readme",
+        # One key for both commands: in unit-test mode each process would make its own.
+        "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode(),
+    }
+
+    def airflow(line: str) -> str:
+        done = subprocess.run(
+            ["bash", "-ec", line], env=environment, capture_output=True, text=True, check=False
+        )
+        assert 0 == done.returncode, done.stdout + done.stderr
+        return done.stdout
+
+    airflow(command)
+    try:
+        shown = airflow("airflow connections get openai_containers_default --output json")
+        (connection,) = json.loads(shown[shown.index("[{") :])
+        assert ("openai_containers", "sk-of-the-readme") == (connection["conn_type"], connection["password"])
+    finally:
+        airflow("airflow connections delete openai_containers_default")
+
+
+def test_guide_commands_work(containers_server: LocalServer) -> None:
+    """Each curl command of the guide gets an answer that is no error."""
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl")
+    block = next(block for block in _blocks(LOCAL_SERVER, "console") if "$L/health" in block)
+    address = containers_server.base_url.removesuffix("/v1") + "/_local"
+    lines = [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
+    assert "L=http://127.0.0.1:8645/_local" == lines[0]
+    script = ["curl() { command curl --silent --show-error --fail-with-body --noproxy '*' \"$@\"; echo; }"]
+
+    done = subprocess.run(
+        ["bash", "-ec", "\n".join([*script, f"L={address}", *lines[1:]])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert 0 == done.returncode, done.stdout + done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
+    assert len(lines) - 1 == len(answers)
