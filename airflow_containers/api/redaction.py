@@ -10,7 +10,6 @@ import base64
 import html
 import json
 import re
-import re
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
@@ -24,9 +23,11 @@ MAX_DEPTH = 100
 """Levels of nesting that are read; what is deeper is no answer of this API and could not be stored."""
 
 _MIN_CUT_LENGTH = 6
-_UNCHANGED = re.compile(r"[A-Za-z0-9_.~-]+")
-"""Texts that no encoding but Base64 changes."""
 _MIN_BEGINNING_LENGTH = 12
+_UNCHANGED = re.compile(r"[A-Za-z0-9_.~-]+")
+"""Texts that no usual encoding but Base64 changes."""
+
+_ESCAPED = re.compile(r"[\\&%+]")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([\\\"'/]))")
 _CUT = re.compile(r"\s*(?:…|\.\.\.|$)")
 
@@ -79,6 +80,8 @@ class Redactor:
 
     def _decoded(self, text: str) -> str:
         """Return ``text`` without its escapes, if these hide a secret from the list of forms."""
+        if not _ESCAPED.search(text):
+            return text
         for decode in _DECODERS:
             once = decode(text)
             for decoded in (once, decode(once)) if once != text else ():
@@ -121,7 +124,7 @@ _DECODERS = (_unescaped, html.unescape, unquote, unquote_plus)
 def _forms(secret: str) -> set[str]:
     data = secret.encode("utf-8", "surrogatepass")
     if _UNCHANGED.fullmatch(secret):
-        return {secret, base64.b64encode(data).decode("ascii")}
+        return {secret, *_base64_forms(data)}
     return {
         secret,
         json.dumps(secret)[1:-1],

@@ -28,4 +28,5 @@ def fail_if_final(task_id: str) -> Iterator[None]:
     except ContainersError as error:
         if error.retryable:
             raise
-        raise AirflowFailException(str(error)) from error
+        # The cause would repeat the message under a second traceback.
+        raise AirflowFailException(str(error)) from None

@@ -109,7 +109,8 @@ class CreateContainerOperator(BaseOperator):
         with fail_if_final(self.task_id):
             hook = ContainerHook(self.conn_id)
             request = self.build_request(context)
-            self.log.info("Creating container %r: %s", request.name, _summary(request))
+            summary = _summary(request)
+            self.log.info("Creating container %r with connection %r: %s", request.name, self.conn_id, summary)
             container = hook.create_container(request)
         self.log.info("Created container %s (status %s)", container.id, container.status)
         context["ti"].xcom_push(key="container", value=container.to_json())
@@ -193,7 +194,7 @@ class DeleteContainerOperator(BaseOperator):
 def _summary(request: CreateContainerRequest) -> str:
     """Describe a request in one line for the task log, without values of secrets."""
     policy = request.model_dump(mode="json").get("network_policy", {"type": "disabled"})
-    network = ", ".join(policy.get("allowed_domains", ())) or "no network"
+    network = ", ".join(policy.get("allowed_domains", ())) or "none"
     named = (f"{secret['name']} for {secret['domain']}" for secret in policy.get("domain_secrets", ()))
     secrets = ", ".join(named)
     parts = [
