@@ -1,7 +1,8 @@
-"""``airflow-containers demo``: one DAG, run by real Airflow against the local server, and a look at what happened.
+"""``airflow-containers demo``: one DAG, run by real Airflow against the local server, step by step.
 
-Everything happens in a directory of its own: Airflow's home, its database and the server's state. Airflow runs in a process of its
-own, because its settings are read when it is imported, and because it has much to say: that goes into a log file.
+Everything happens in a directory of its own: Airflow's home, its database and the server's state. Airflow
+runs in a process of its own, because its settings are read when it is imported, and because it has much to
+say: that goes into a log file.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ def _tell(server: LocalServer, home: Path, log: Path) -> None:
         if request.body is not None:
             print("    " + json.dumps(request.body, indent=2).replace("\n", "\n    "))
     left = server.alive()
-    print("\nContainers left on the server: " + (", ".join(container["id"] for container in left) or "nothing"))
+    print(
+        "\nContainers left on the server: " + (", ".join(container["id"] for container in left) or "nothing")
+    )
 
     unfinished = {task: state for task, state in result["tasks"].items() if state != "success"}
     if unfinished or not result["tasks"]:
@@ -109,14 +112,21 @@ def _run_airflow(dag_file: Path, home: Path, log: Path, connections: dict[str, s
     result = home / "result.json"
     airflow_home = home / "airflow"
     airflow_home.mkdir()
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "OPENAI_"))}
-    environment = inherited | _SETTINGS | connections | {
-        "AIRFLOW_HOME": str(airflow_home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(dag_file.parent),
-        # The server is on this machine; a proxy of the user's would look for it on its own.
-        "NO_PROXY": "127.0.0.1",
-        "no_proxy": "127.0.0.1",
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "OPENAI_"))
     }
+    environment = (
+        inherited
+        | _SETTINGS
+        | connections
+        | {
+            "AIRFLOW_HOME": str(airflow_home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(dag_file.parent),
+            # The server is on this machine; a proxy of the user's would look for it on its own.
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+    )
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "airflow_containers._demo", str(dag_file), str(result)],
@@ -135,7 +145,9 @@ def _run_airflow(dag_file: Path, home: Path, log: Path, connections: dict[str, s
             process.wait()
     if code != 0:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        raise DemoError(f"Airflow ended with status {code}; the last lines of its log:\n  " + "\n  ".join(lines[-5:]))
+        raise DemoError(
+            f"Airflow ended with status {code}; the last lines of its log:\n  " + "\n  ".join(lines[-5:])
+        )
     outcome: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     return outcome
 
@@ -158,7 +170,9 @@ def _run_dag(dag_file: Path, result: Path) -> None:
     instances = [found[task.task_id] for task in dag.topological_sort()]
     outcome = {
         "tasks": {instance.task_id: str(instance.state) for instance in instances},
-        "returned": {instance.task_id: instance.xcom_pull(task_ids=instance.task_id) for instance in instances},
+        "returned": {
+            instance.task_id: instance.xcom_pull(task_ids=instance.task_id) for instance in instances
+        },
     }
     result.write_text(json.dumps(outcome), encoding="utf-8")
 

@@ -14,18 +14,27 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from airflow_containers.api.errors import InvalidRequestError
 from airflow_containers.api.models import MAX_NAME_LENGTH, CreateContainerRequest, DomainSecret
 from airflow_containers.api.validation import quoted, shape, validate
-from airflow_containers.identity import with_owner_token
+from airflow_containers.identity import OWNER_PREFIX, TOKEN_LENGTH, with_owner_token
 from airflow_containers.secrets import DomainSecretReference, parse_reference, to_domain_secret
 
+_MAX_HINT: Final = 60
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _JINJA: Final = re.compile(r"\{\{|\{%|\{#")
 _RENDERED_TO_NOTHING: Final = frozenset({"", "None", "null", "undefined"})
 _STAND_IN_TEXT: Final = "stand-in"
+_STAND_IN_VALUE: Final = SecretStr(_STAND_IN_TEXT)
 _STAND_IN_DOMAIN: Final = "stand-in.example.com"
+_STAND_IN_SUFFIX: Final = f".{_STAND_IN_DOMAIN}"
+_STAND_IN_TOKEN: Final = OWNER_PREFIX.ljust(TOKEN_LENGTH, "x")
+_SKILL_TYPES: Final = ("skill_reference", "inline")
+_SKILL_EXPECTED: Final = (
+    "an id such as 'skill_123', 'skill_123@2' or 'skill_123@latest', or a mapping in the API's shape"
+)
 _SECRETS_WITHOUT_DOMAINS: Final = (
     "domain_secrets: it is given without domains, expected the domain of each secret in domains; "
     "a secret is only put into requests to an allowed domain"
@@ -50,23 +59,45 @@ def is_dynamic(value: Any) -> bool:
 def check_literals(fields: Mapping[str, Any]) -> None:
     """Check what is already known of a create task's fields while the DAG is parsed.
 
-    :param fields: some of the fields of a create task, with the values the author wrote.
+    :param fields: some of the fields of a create task, ``unique_name`` among them, with the values the
+        author wrote. A field that is not there may get any value later.
     :raises InvalidRequestError: if a literal, or a literal part of a list, can never be valid.
     """
     known = {field: _known_part(field, value) for field, value in fields.items()}
+    unique_name = known.pop("unique_name", False)
+    if not isinstance(unique_name, bool):
+        raise InvalidRequestError(
+            f"unique_name: got {shape(fields['unique_name'])}, expected True or False; it takes no template"
+        )
     references = parse_references(known.pop("domain_secrets", None))
-    secrets = [
-        to_domain_secret(index, reference, _STAND_IN_TEXT) for index, reference in enumerate(references)
-    ]
+    secrets = stand_in_secrets(references)
     domains = fields.get("domains")
     if secrets and "domains" in fields and domains is None:
         raise InvalidRequestError(_SECRETS_WITHOUT_DOMAINS)
     if domains is None or is_dynamic(domains):
         # Whether each secret's domain is allowed can only be told when the task runs.
         secrets = []
-    elif any(secret.domain == _STAND_IN_DOMAIN for secret in secrets):
-        known["domains"] = [*(_as_list("domains", domains) or ()), _STAND_IN_DOMAIN]
-    build_request(**{"name": _STAND_IN_TEXT, **_without_none(known)}, domain_secrets=secrets)
+    else:
+        unknown = [secret.domain for secret in secrets if secret.domain.endswith(_STAND_IN_SUFFIX)]
+        known["domains"] = [*(_as_list("domains", domains) or ()), *unknown]
+    literals = {"name": _STAND_IN_TEXT, **_without_none(known)}
+    token = _STAND_IN_TOKEN if unique_name else ""
+    build_request(**literals, domain_secrets=secrets, owner_token=token)
+
+
+def stand_in_secrets(references: Sequence[DomainSecretReference]) -> list[DomainSecret]:
+    """Return the domain secrets with stand-ins for values not looked up yet, to check all but the values.
+
+    :raises InvalidRequestError: if a domain, a name, or a value that is known breaks a rule.
+    """
+    return [
+        to_domain_secret(
+            index,
+            reference,
+            (_STAND_IN_VALUE if reference.value is None else reference.value).get_secret_value(),
+        )
+        for index, reference in enumerate(references)
+    ]
 
 
 def _without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,18 +111,24 @@ def _known_part(field: str, value: Any) -> Any:
     if not isinstance(value, list | tuple):
         return None
     if field == "domain_secrets":
-        return [
-            DomainSecretReference(domain=_STAND_IN_DOMAIN, name=f"STAND_IN_{index}", env="STAND_IN")
-            if is_dynamic(item) and not _has_literal_value(item)
-            else item
-            for index, item in enumerate(value)
-        ]
+        return [_known_reference(index, item) for index, item in enumerate(value)]
     stand_in = _STAND_IN_DOMAIN if field == "domains" else _STAND_IN_TEXT
     return [stand_in if is_dynamic(item) else item for item in value]
 
 
-def _has_literal_value(item: Any) -> bool:
-    return isinstance(item, Mapping) and isinstance(item.get("value"), str)
+def _known_reference(index: int, item: Any) -> Any:
+    """Return an entry of ``domain_secrets`` with something valid in the place of what is dynamic."""
+    if not is_dynamic(item):
+        return item
+    domain, name = f"{index}{_STAND_IN_SUFFIX}", f"STAND_IN_{index}"
+    if not isinstance(item, Mapping):
+        return DomainSecretReference(domain=domain, name=name, env=_STAND_IN_TEXT)
+    stand_ins = {"domain": domain, "name": name}
+    # A value stays as it is, to be refused: whatever a template or XCom puts there is stored in clear.
+    return {
+        member: stand_ins.get(member, _STAND_IN_TEXT) if member != "value" and is_dynamic(part) else part
+        for member, part in item.items()
+    }
 
 
 def parse_references(value: Any) -> list[DomainSecretReference]:
@@ -133,7 +170,7 @@ def build_request(
         "name": _as_name(name, owner_token),
         "network_policy": _as_network_policy(domains, domain_secrets),
         "skills": _as_skills(skills),
-        "file_ids": _as_list("file_ids", file_ids),
+        "file_ids": _as_texts("file_ids", file_ids, "the id of a file"),
         "memory_limit": _not_blank("memory_limit", memory_limit, "'1g', '4g', '16g' or '64g'"),
         "expires_after": _as_expires_after(expires_after),
     }
@@ -150,15 +187,17 @@ def _author_path(path: str) -> str:
 
 def _as_name(value: Any, token: str) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
-        # Native rendering turns a name made of digits into a number.
-        value = str(value)
+        # Native rendering turns a name made of digits into a number. Python does not write out a huge one.
+        value = str(value) if abs(value) < 10**MAX_NAME_LENGTH else value
     expected = "a text of one character or more, or None for a name made from dag, task and run"
     name = _not_blank("name", value, expected)
+    if isinstance(name, str) and _SURROGATE.search(name):
+        raise InvalidRequestError(f"name: got {quoted(name)}, expected a text that can be encoded as UTF-8")
     return with_owner_token(name, token, max_length=MAX_NAME_LENGTH) if isinstance(name, str) else name
 
 
 def _as_network_policy(domains: Any, secrets: Sequence[DomainSecret | Mapping[str, Any]]) -> Any:
-    allowed = _as_list("domains", domains)
+    allowed = _as_texts("domains", domains, "a host name")
     if secrets and not allowed:
         raise InvalidRequestError(_SECRETS_WITHOUT_DOMAINS)
     if allowed is None:
@@ -175,15 +214,35 @@ def _as_skills(value: Any) -> Any:
 
 
 def _as_skill(index: int, item: Any) -> Any:
-    if not isinstance(item, str):
-        return dict(item) if isinstance(item, Mapping) else item
-    skill_id, at, version = item.partition("@")
-    if item in _RENDERED_TO_NOTHING or not skill_id or (at and not version):
+    path = f"skills[{index}]"
+    if isinstance(item, str):
+        skill_id, at, version = item.partition("@")
+        rendered_to_nothing = item.strip() in _RENDERED_TO_NOTHING
+        if rendered_to_nothing or not skill_id or (at and not version) or "@" in version:
+            raise InvalidRequestError(f"{path}: got {quoted(item)}, expected {_SKILL_EXPECTED}")
+        return {"type": "skill_reference", "skill_id": skill_id} | ({"version": version} if at else {})
+    if isinstance(item, BaseModel):
+        return item
+    if not isinstance(item, Mapping):
+        raise InvalidRequestError(f"{path}: got {shape(item)}, expected {_SKILL_EXPECTED}")
+    kind = item.get("type")
+    if kind not in _SKILL_TYPES:
+        got = f"got {quoted(kind)}" if "type" in item else "it is missing"
+        raise InvalidRequestError(f"{path}.type: {got}, expected 'skill_reference' or 'inline'")
+    _not_blank(f"{path}.skill_id", item.get("skill_id"), "the id of a skill")
+    number = item.get("version")
+    if isinstance(number, bool) or not isinstance(number, int | str | None):
         raise InvalidRequestError(
-            f"skills[{index}]: got {quoted(item)}, expected an id such as 'skill_123', 'skill_123@2' or "
-            "'skill_123@latest', or a mapping in the API's shape"
+            f"{path}.version: got {shape(number)}, expected a positive integer or 'latest'"
         )
-    return {"type": "skill_reference", "skill_id": skill_id} | ({"version": version} if at else {})
+    return dict(item)
+
+
+def _as_texts(field: str, value: Any, expected: str) -> list[Any] | None:
+    items = _as_list(field, value)
+    for index, item in enumerate(items or ()):
+        _not_blank(f"{field}[{index}]", item, expected)
+    return items
 
 
 def _as_expires_after(value: Any) -> Any:
@@ -194,15 +253,26 @@ def _as_expires_after(value: Any) -> Any:
     if isinstance(value, timedelta):
         minutes, rest = divmod(value, timedelta(minutes=1))
         if rest:
-            raise InvalidRequestError(f"expires_after: got a timedelta of {value}, expected whole minutes")
+            raise InvalidRequestError(
+                f"expires_after: got a timedelta of {value}, expected whole minutes from 1 to 20"
+            )
         return {"minutes": minutes}
     if isinstance(value, int) and not isinstance(value, bool):
         return {"minutes": value}
     if value is None or isinstance(value, BaseModel):
         return value
     if isinstance(value, Mapping):
-        return dict(value)
+        return {**value, **_as_minutes(value.get("minutes"))}
     raise InvalidRequestError(f"expires_after: got {quoted(value)}, expected {expected}")
+
+
+def _as_minutes(value: Any) -> dict[str, Any]:
+    """Return the mapping's minutes as a number, where a template made a text of it."""
+    if not isinstance(value, str):
+        return {}
+    path, expected = "expires_after.minutes", "an integer from 1 to 20"
+    _not_blank(path, value, expected)
+    return {"minutes": _parse_text(path, value, expected, lambda found: type(found) is int)}
 
 
 def _is_minutes_or_mapping(value: Any) -> bool:
@@ -225,13 +295,22 @@ def _as_list(field: str, value: Any) -> list[Any] | None:
         return None
     if isinstance(value, str):
         _not_blank(field, value, f"{expected} ('[]' for an empty one)")
-        hint = f"{expected}; for one entry write [{'…' if field == 'domain_secrets' else quoted(value)}]"
-        return list(_parse_text(field, value, hint, lambda found: isinstance(found, list | tuple)))
+        hint = _hint(value) if field != "domain_secrets" else ""
+        return list(_parse_text(field, value, expected + hint, lambda found: isinstance(found, list | tuple)))
     if isinstance(value, set | frozenset):
         return sorted(value, key=str)
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return list(value)
-    raise InvalidRequestError(f"{field}: got {shape(value)}, expected {expected}")
+    hint = "; for one entry write [{…}]" if isinstance(value, Mapping) else ""
+    raise InvalidRequestError(f"{field}: got {shape(value)}, expected {expected}{hint}")
+
+
+def _hint(text: str) -> str:
+    """Say how a text that was given for a list is written as one; nothing for a list that is broken."""
+    entries = [entry.strip() for entry in text.split(",")]
+    if len(text) > _MAX_HINT or text.lstrip()[0] in "[({'\"" or not all(entries):
+        return ""
+    return f"; for {'one entry' if len(entries) == 1 else 'several entries'} write {entries!r}"
 
 
 def _parse_text(field: str, text: str, expected: str, accept: Callable[[Any], bool]) -> Any:

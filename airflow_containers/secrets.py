@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from airflow_containers.api.errors import InvalidRequestError
 from airflow_containers.api.models import DomainSecret, RequestModel
-from airflow_containers.api.validation import shape, validate
+from airflow_containers.api.validation import quoted, shape, validate
 
 _SOURCES: Final = ("conn_id", "variable", "env", "value")
 HOW_TO: Final = (
@@ -22,6 +22,15 @@ HOW_TO: Final = (
     "Variable, or {…, 'env': 'MY_VARIABLE'} for the environment of the worker"
 )
 """How to write a domain secret; part of error messages."""
+
+_TEXTS: Final[Mapping[str, str]] = {
+    "domain": "one of domains",
+    "name": "the name of an environment variable inside the container",
+    "conn_id": "the id of an Airflow connection",
+    "field": "'password', 'login', 'host', 'schema' or a key of the connection's extra",
+    "variable": "the key of an Airflow Variable",
+    "env": "the name of an environment variable of the worker",
+}
 
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -50,8 +59,8 @@ class DomainSecretReference(RequestModel):
     def _one_source(self) -> DomainSecretReference:
         given = [source for source in _SOURCES if getattr(self, source) is not None]
         if len(given) != 1:
-            found = " and ".join(given) if given else "none"
-            raise ValueError(f"it has {found} of {', '.join(_SOURCES)}, expected exactly one; {HOW_TO}")
+            found = " and ".join(given) if given else "no source"
+            raise ValueError(f"it has {found}, expected exactly one of {', '.join(_SOURCES)}; {HOW_TO}")
         if self.field is not None and self.conn_id is None:
             raise ValueError("it has 'field' without 'conn_id'; 'field' names a part of a connection")
         return self
@@ -84,8 +93,16 @@ def parse_reference(index: int, item: Any) -> DomainSecretReference:
             f"{path}.value: got {shape(value)} as a literal, which Airflow would store in clear; {HOW_TO}"
         )
 
+    for member in _TEXTS:
+        # "None" could name an environment variable, so nothing else would stop it.
+        if isinstance(item.get(member), str) and item[member].strip() in {"", "None"}:
+            raise InvalidRequestError(
+                f"{path}.{member}: got {quoted(item[member])}, expected {_TEXTS[member]}; "
+                "if a template made it, the template rendered to nothing"
+            )
+
     def rename(name: str) -> str:
-        return path if name == "request" else f"{path}.{name}"
+        return path if name == "request" else f"{path}{'' if name.startswith('[') else '.'}{name}"
 
     return validate(DomainSecretReference, dict(item), rename=rename)
 

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 SEED = 20
-"""Of the shuffled orders, which spread a slow minute of the machine over all contestants, alike in each run."""
+"""Of the orders: shuffled, so that a slow minute hits all contestants, and the same in each run."""
 
 _FOREIGN = ("AIRFLOW_", "OPENAI_", "AZURE_OPENAI_")
 _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}

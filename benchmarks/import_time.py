@@ -61,19 +61,15 @@ def main() -> None:
         for missing in [peer for peer in PEERS if peer not in peers]:
             print(f"{missing}: not installed, left out")
         modules = [*OURS, *peers]
-        processes = 1 if quick else PROCESSES
-        seconds, added = _measure(modules, processes)
-    _report(modules, peers, processes, seconds, added)
+        seconds, added = _measure(modules, 0 if quick else PROCESSES)
+    _report(modules, peers, seconds, added)
 
 
 def _report(
-    modules: list[str],
-    peers: list[str],
-    processes: int,
-    seconds: dict[str, list[float]],
-    added: dict[str, list[str]],
+    modules: list[str], peers: list[str], seconds: dict[str, list[float]], added: dict[str, list[str]]
 ) -> None:
     milliseconds = {module: statistics.median(seconds[module]) * 1000 for module in modules}
+    processes = len(seconds[OPERATORS])
     print(f"imported after `from airflow.sdk import BaseOperator`; new processes for each: {processes}")
     print_table(
         ("module", "median ms", "least ms", "modules added", "of third parties"),
@@ -112,8 +108,11 @@ def _is_third_party(name: str) -> bool:
 
 
 def _measure(modules: list[str], processes: int) -> tuple[dict[str, list[float]], dict[str, list[str]]]:
-    # The first import of a module compiles it, and reads it from the disk.
-    added = {module: _probe(module)["added"] for module in modules}
+    first = {module: _probe(module) for module in modules}
+    added = {module: probe["added"] for module, probe in first.items()}
+    if not processes:
+        return {module: [probe["seconds"]] for module, probe in first.items()}, added
+    # The first time of each does not count: it compiles the modules, and reads them from the disk.
     seconds = defaultdict(list)
     order = random.Random(SEED)
     for round_number in range(processes):

@@ -1,7 +1,8 @@
 """Create a container, use its id in the next task, and delete the container whatever happened in between.
 
-Needs the connection ``openai_containers_default``, and a connection ``buildkite`` whose password is a token. The token goes to the
-service for ``api.buildkite.com`` alone: neither the DAG, nor Airflow's database and logs, nor the container itself gets to see it.
+Needs the connection ``openai_containers_default``, and a connection ``buildkite`` whose password is a
+token. The token goes to the service for ``api.buildkite.com`` alone: neither the DAG, nor Airflow's
+database and logs, nor the container itself gets to see it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Everything about a container from templates: one container for each team, with its own domains, skills and secrets.
+"""Everything about a container from templates: one for each team, with its own domains and secrets.
 
-Needs the connection ``openai_containers_default`` and three places to take secrets from: a connection ``buildkite`` (its password), a
-Variable ``data_token``, and an environment variable ``EXAMPLE_API_TOKEN`` of the worker. A template never holds a secret itself.
+Needs the connection ``openai_containers_default`` and three places to take secrets from: a connection
+``buildkite`` (its password), a Variable ``data_token``, and an environment variable ``EXAMPLE_API_TOKEN``
+of the worker. A template never holds a secret itself.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ with DAG(
     catchup=False,
     params={
         "memory_limit": Param("1g", enum=["1g", "4g", "16g", "64g"], description="Memory of each container"),
-        "idle_minutes": Param(5, type="integer", minimum=1, maximum=20, description="Idle time before a container ends"),
-        "domains": Param(["api.example.com", "data.example.org"], type="array", description="Domains it may reach"),
+        "idle_minutes": Param(
+            5, type="integer", minimum=1, maximum=20, description="Idle time before a container ends"
+        ),
+        "domains": Param(
+            ["api.example.com", "data.example.org"], type="array", description="Domains it may reach"
+        ),
         "skill_version": Param("latest", type="string", description="Version of the spreadsheet skill"),
     },
     tags=["example", "containers"],
 ):
-    # One container from the parameters of the run. A whole list may come from one template: it renders to JSON.
+    # One container from the parameters of the run. One template may give a whole list: it renders to JSON.
     report = CreateContainerOperator(
         task_id="report",
         name="report {{ run_id }}",
@@ -52,6 +57,8 @@ with DAG(
             {"name": "team-blue {{ run_id }}", "domains": []},
         ]
 
-    each_team = CreateContainerOperator.partial(task_id="each_team", memory_limit="{{ params.memory_limit }}").expand_kwargs(teams())
+    each_team = CreateContainerOperator.partial(
+        task_id="each_team", memory_limit="{{ params.memory_limit }}"
+    ).expand_kwargs(teams())
     delete_each = DeleteContainerOperator.partial(task_id="delete_each").expand(container_id=each_team.output)
     delete_each.as_teardown(setups=each_team)

@@ -1,7 +1,7 @@
 """Let a model work in a container: the id goes into the shell tool of the Responses API.
 
-Needs ``apache-airflow-providers-openai`` and one connection of type ``openai``, ``openai_default``: both the official operator and the
-operators here read it as it is.
+Needs ``apache-airflow-providers-openai`` and one connection of type ``openai``, ``openai_default``: both
+the official operator and the operators here read it as it is.
 """
 
 from __future__ import annotations

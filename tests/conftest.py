@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from airflow_containers.testing import LocalServer
+from tests.support.canary import new_canary
 from tests.support.collection import (
     pytest_collection_modifyitems,
     pytest_make_collect_report,
     pytest_runtest_makereport,
 )
-from tests.support.canary import new_canary
 from tests.support.connections import Secrets
 from tests.support.gateway import Gateway
 from tests.support.isolation import isolate
@@ -31,18 +31,20 @@ def airflow_home() -> Path:
 
 
 @pytest.fixture(scope="session")
-def airflow_database(airflow_home: Path) -> Iterator[Path]:
+def airflow_database(airflow_home: Path) -> Path:
     """The file of Airflow's metadata database, with all tables."""
     from airflow.utils.db import initdb
 
     initdb()
-    yield airflow_home / "airflow.db"
+    return airflow_home / "airflow.db"
 
 
 @pytest.fixture(scope="session")
 def example_secrets() -> Secrets:
     """The values behind every secret that the example DAGs refer to; each is unlike any other text."""
-    return Secrets(api_key=new_canary(), buildkite=new_canary(), data_token=new_canary(), example_token=new_canary())
+    return Secrets(
+        api_key=new_canary(), buildkite=new_canary(), data_token=new_canary(), example_token=new_canary()
+    )
 
 
 @pytest.fixture(scope="session")

@@ -85,6 +85,12 @@ class _BaseClient:
 
     def __init__(self, options: ClientOptions) -> None:
         self.options = options
+        try:
+            self._host = httpx.URL(options.base_url).host
+        except httpx.InvalidURL:
+            raise ConfigurationError(
+                f"base_url: {options.base_url!r} is not a URL with a valid host name"
+            ) from None
         self._policy = RetryPolicy(options.max_retries, options.max_elapsed)
         self._redactor = Redactor(options.secret_values())
 
@@ -223,7 +229,7 @@ class ContainersClient(_BaseClient):
                     return _too_slow(self.options.timeout)
             return _raw(response, bytes(body))
         except httpx.HTTPError as error:
-            return _failure(error, self.options)
+            return _failure(error, self.options.timeout, self._host)
         finally:
             if response is not None:
                 response.close()
@@ -342,7 +348,7 @@ class AsyncContainersClient(_BaseClient):
         except TimeoutError:
             return _too_slow(self.options.timeout)
         except httpx.HTTPError as error:
-            return _failure(error, self.options)
+            return _failure(error, self.options.timeout, self._host)
         finally:
             if response is not None:
                 await response.aclose()
@@ -419,15 +425,14 @@ def _too_slow(seconds: float) -> _answers.Failure:
     return _answers.Failure(NoAnswer(Sent.PERHAPS), f"no complete answer within {seconds:g} s", timeout=True)
 
 
-def _failure(error: httpx.HTTPError, options: ClientOptions) -> _answers.Failure:
+def _failure(error: httpx.HTTPError, timeout: float, host: str) -> _answers.Failure:
     """Describe a failed attempt. The text never quotes the error where that may carry a URL or a header."""
     sent = Sent.NO if isinstance(error, _NOT_SENT) else Sent.PERHAPS
-    host = httpx.URL(options.base_url).host
     if isinstance(error, httpx.ConnectTimeout):
-        seconds = min(options.timeout, MAX_CONNECT_SECONDS)
+        seconds = min(timeout, MAX_CONNECT_SECONDS)
         return _answers.Failure(NoAnswer(sent), f"no connection to {host} within {seconds:g} s", timeout=True)
     if isinstance(error, httpx.TimeoutException):
-        return replace(_too_slow(options.timeout), outcome=NoAnswer(sent))
+        return replace(_too_slow(timeout), outcome=NoAnswer(sent))
     if isinstance(error, httpx.ProxyError):
         return _answers.Failure(NoAnswer(sent), f"the proxy gave no connection to {host}: {error}")
     cause = _root_cause(error)

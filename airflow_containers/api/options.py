@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
 from airflow_containers import __version__
 from airflow_containers.api.errors import ConfigurationError
+from airflow_containers.api.validation import quoted, shape
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
+MAX_TIMEOUT: Final = 86_400
+"""Seconds; a day."""
+
+_FRAMING_HEADERS: Final = frozenset({"content-length", "transfer-encoding", "connection", "content-type"})
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _EXPECTED_URL: Final = f"expected one such as {DEFAULT_BASE_URL!r}"
 
@@ -28,7 +33,7 @@ class ClientOptions:
     :param project: sent as ``OpenAI-Project``.
     :param auth: ``bearer`` sends ``Authorization: Bearer <key>``, ``api-key`` sends ``api-key: <key>``
         (Azure).
-    :param timeout: seconds for one attempt; at most 10 of them for the connection.
+    :param timeout: seconds for one attempt, up to 86,400; at most 10 of them for the connection.
     :param max_retries: attempts after the first, 0 or more.
     :param max_elapsed: seconds from the first attempt after which no further one starts.
     :param verify: ``False`` turns certificate checks off; a text is the path of a CA bundle (a file or a
@@ -51,22 +56,35 @@ class ClientOptions:
     headers: Mapping[str, SecretStr | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        key = reveal(self.api_key).strip()
+        key = _checked_text("api_key", self.api_key).strip()
         if not key:
             raise ConfigurationError("api_key: it is empty, expected the API key")
         _check_header("api_key", key)
         object.__setattr__(self, "api_key", SecretStr(key))
         object.__setattr__(self, "base_url", _checked_base_url(self.base_url))
         if self.auth not in ("bearer", "api-key"):
-            raise ConfigurationError(f"auth: got {self.auth!r}, expected 'bearer' or 'api-key'")
+            raise ConfigurationError(f"auth: got {quoted(self.auth)}, expected 'bearer' or 'api-key'")
         for name in ("organization", "project"):
             value = getattr(self, name)
             if value is not None:
                 _check_header(name, value)
-        if not 0 < self.timeout <= 86_400:
-            raise ConfigurationError(f"timeout: got {self.timeout!r}, expected seconds above 0")
-        if self.max_retries < 0:
-            raise ConfigurationError(f"max_retries: got {self.max_retries!r}, expected 0 or more")
+        if not _is_number(self.timeout) or not 0 < self.timeout <= MAX_TIMEOUT:
+            raise ConfigurationError(
+                f"timeout: got {quoted(self.timeout)}, expected seconds above 0 and up to {MAX_TIMEOUT}"
+            )
+        if not _is_number(self.max_elapsed) or not self.max_elapsed >= 0:
+            raise ConfigurationError(
+                f"max_elapsed: got {quoted(self.max_elapsed)}, expected seconds, 0 or more"
+            )
+        if type(self.max_retries) is not int or self.max_retries < 0:
+            raise ConfigurationError(
+                f"max_retries: got {quoted(self.max_retries)}, expected an integer, 0 or more"
+            )
+        verify: Any = self.verify
+        if not isinstance(verify, bool) and not (isinstance(verify, str) and verify.strip()):
+            raise ConfigurationError(
+                f"verify: got {quoted(self.verify)}, expected True, False or the path of a CA bundle"
+            )
         object.__setattr__(self, "headers", _checked_headers(self.headers))
         object.__setattr__(self, "proxy", _checked_proxy(self.proxy))
 
@@ -102,27 +120,49 @@ def reveal(value: SecretStr | str) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
-def _check_header(name: str, value: str) -> None:
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _checked_text(name: str, value: Any) -> str:
+    text = reveal(value)
+    if not isinstance(text, str):
+        raise ConfigurationError(f"{name}: got {shape(value)}, expected a text")
+    return text
+
+
+def _check_header(name: str, value: SecretStr | str) -> None:
+    value = _checked_text(name, value)
     if not value.isascii() or not value.isprintable():
         raise ConfigurationError(
             f"{name}: a text of {len(value)} characters with some that a header cannot carry "
             "(a line break, or one outside ASCII); copy the value again"
         )
+    if value != value.strip():
+        raise ConfigurationError(
+            f"{name}: it begins or ends with white space, which a header cannot carry; copy the value again"
+        )
 
 
 def _checked_headers(headers: Mapping[str, SecretStr | str]) -> dict[str, SecretStr]:
+    if not isinstance(headers, Mapping):
+        raise ConfigurationError(f"headers: got {shape(headers)}, expected a mapping of names to texts")
+    name: Any
     for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name):
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise ConfigurationError(f"headers: {name!r} is not a header name")
-        _check_header(f"headers[{name!r}]", reveal(value))
+        if name.lower() in _FRAMING_HEADERS:
+            raise ConfigurationError(f"headers: {name!r} is set by the client for each request; leave it out")
+        _check_header(f"headers[{name!r}]", value)
     return {name: SecretStr(reveal(value)) for name, value in headers.items()}
 
 
 def _checked_proxy(proxy: SecretStr | str | None) -> SecretStr | None:
     if proxy is None:
         return None
+    text = _checked_text("proxy", proxy)
     try:
-        url = urlsplit(reveal(proxy))
+        url = urlsplit(text)
         valid = url.scheme in ("http", "https", "socks5", "socks5h") and bool(url.hostname)
         _ = url.port
     except ValueError:
@@ -131,17 +171,19 @@ def _checked_proxy(proxy: SecretStr | str | None) -> SecretStr | None:
         raise ConfigurationError(
             "proxy: not the URL of a proxy, expected one such as 'http://proxy.example.com:3128'"
         )
-    return SecretStr(reveal(proxy))
+    return SecretStr(text)
 
 
-def _checked_base_url(text: str) -> str:
+def _checked_base_url(value: str) -> str:
+    text = _checked_text("base_url", value)
     try:
         url = urlsplit(text)
         # Reading the port is what checks it.
         _ = url.port
     except ValueError:
         raise ConfigurationError(f"base_url: not a URL, {_EXPECTED_URL}") from None
-    if url.scheme not in ("http", "https") or not url.hostname or any(c.isspace() for c in text):
+    unreadable = " " in text or not text.isprintable()
+    if url.scheme not in ("http", "https") or not url.hostname or unreadable:
         raise ConfigurationError(
             f"base_url: a text of {len(text)} characters that is no http or https URL, {_EXPECTED_URL}"
         )

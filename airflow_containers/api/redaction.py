@@ -28,7 +28,8 @@ _UNCHANGED = re.compile(r"[A-Za-z0-9_.~-]+")
 """Texts that no usual encoding but Base64 changes."""
 
 _ESCAPED = re.compile(r"[\\&%+]")
-_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([\\\"'/]))")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([\\\"'/nrtbf]))")
+_CONTROLS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _CUT = re.compile(r"\s*(?:…|\.\.\.|$)")
 
 
@@ -85,7 +86,7 @@ class Redactor:
         for decode in _DECODERS:
             once = decode(text)
             for decoded in (once, decode(once)) if once != text else ():
-                if any(secret in decoded and secret not in text for secret in self._parts):
+                if any(decoded.count(secret) > text.count(secret) for secret in self._parts):
                     text = decoded
         return text
 
@@ -115,7 +116,15 @@ def _without_beginnings(text: str, form: str) -> str:
 
 
 def _unescaped(text: str) -> str:
-    return _ESCAPE.sub(lambda found: found[3] or chr(int(found[1] or found[2], 16)), text)
+    text = _ESCAPE.sub(_character, text)
+    # Characters outside the basic plane are escaped as two halves.
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _character(escape: re.Match[str]) -> str:
+    if escape[3]:
+        return _CONTROLS.get(escape[3], escape[3])
+    return chr(int(escape[1] or escape[2], 16))
 
 
 _DECODERS = (_unescaped, html.unescape, unquote, unquote_plus)

@@ -151,6 +151,7 @@ def _expected(kind: str, context: Mapping[str, Any], message: str) -> str:
         "model_type": "a mapping",
         "model_attributes_type": "a mapping",
         "dict_type": "a mapping",
+        "invalid_key": "a text as the name of a field",
         "union_tag_invalid": "a 'type' that is one of {expected_tags}",
         "union_tag_not_found": "a mapping with a 'type' (see the API's schema)",
     }

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
 from airflow_containers.operators._errors import InvalidTaskArgumentError
 
+RENDERED_TO_NOTHING = frozenset({"", "None", "null", "undefined", "[]"})
+
 
 def check_create_fields(task_id: str, fields: Mapping[str, Any]) -> None:
     """Check the literal parts of a create task's fields.
 
+    :param fields: all fields, or those that are known so far; see
+        :func:`~airflow_containers.arguments.check_literals`.
     :raises InvalidTaskArgumentError: naming the task and the field.
     """
-    if all(value is None for value in fields.values()):
+    if all(value is (True if name == "unique_name" else None) for name, value in fields.items()):
         return
     from airflow_containers.api.errors import InvalidRequestError
     from airflow_containers.arguments import check_literals
@@ -23,6 +27,32 @@ def check_create_fields(task_id: str, fields: Mapping[str, Any]) -> None:
         check_literals(fields)
     except InvalidRequestError as error:
         raise InvalidTaskArgumentError(f"Task {task_id!r}: {error}") from None
+    except RecursionError:
+        raise InvalidTaskArgumentError(
+            f"Task {task_id!r}: one of {', '.join(fields)} is nested too deeply, or holds itself"
+        ) from None
+
+
+def check_id(task_id: str, field: str, value: Any, expected: str) -> None:
+    """Check a text without which a task can do nothing, as it was written or as it was rendered.
+
+    :param expected: what should be there, for the message.
+    :raises InvalidTaskArgumentError: if it is no text, or one that a template renders to for nothing.
+    """
+    if isinstance(value, str) and value.strip() not in RENDERED_TO_NOTHING:
+        return
+    from airflow_containers.api.validation import quoted
+
+    raise InvalidTaskArgumentError(f"Task {task_id!r}: {field}: got {quoted(value)}, expected {expected}")
+
+
+def is_dynamic(value: Any) -> bool:
+    """Whether ``value`` is known only when the task runs."""
+    if isinstance(value, str) and "{" not in value:
+        return False
+    from airflow_containers import arguments
+
+    return arguments.is_dynamic(value)
 
 
 def check_when_expanded(partial: Any, field_names: Sequence[str]) -> Any:
@@ -43,22 +73,24 @@ def check_when_expanded(partial: Any, field_names: Sequence[str]) -> Any:
 
 def _checking_class(base: type[Any], field_names: tuple[str, ...]) -> type[Any]:
     class CheckingPartial(base):  # type: ignore[misc]
-        def _check(self, mapped: Mapping[str, Any]) -> None:
-            given = {name: self.kwargs[name] for name in field_names if name in self.kwargs}
-            for name in field_names:
-                values = mapped.get(name)
-                for value in _literal_entries(values):
-                    others = {other: given[other] for other in given if other not in mapped}
-                    check_create_fields(self.kwargs["task_id"], others | {name: value})
+        def _check(self, mapped: Mapping[str, Any], varying: Collection[str] = ()) -> None:
+            """Check one task instance's fields; nothing is known of those that ``varying`` names."""
+            # The default of `unique_name` is not in the partial arguments.
+            fields = {"unique_name": True, **self.kwargs, **mapped}
+            known = {name: fields.get(name) for name in field_names if name in mapped or name not in varying}
+            check_create_fields(self.kwargs["task_id"], known)
 
         def expand(self, **mapped_kwargs: Any) -> Any:
-            self._check(mapped_kwargs)
+            self._check({}, mapped_kwargs)
+            for name in set(field_names) & mapped_kwargs.keys():
+                for value in _literal_entries(mapped_kwargs[name]):
+                    self._check({name: value}, mapped_kwargs)
             return super().expand(**mapped_kwargs)
 
         def expand_kwargs(self, kwargs: Any, *, strict: bool = True) -> Any:
             for mapped in kwargs if isinstance(kwargs, list | tuple) else ():
                 if isinstance(mapped, Mapping):
-                    self._check({name: [value] for name, value in mapped.items()})
+                    self._check(mapped)
             return super().expand_kwargs(kwargs, strict=strict)
 
     CheckingPartial.__name__ = base.__name__

@@ -10,8 +10,13 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_containers.hooks.container import ContainerHook
 from airflow_containers.links import ContainerLink
-from airflow_containers.operators._errors import InvalidTaskArgumentError, fail_if_final
-from airflow_containers.operators._literals import check_create_fields, check_when_expanded
+from airflow_containers.operators._errors import fail_if_final
+from airflow_containers.operators._literals import (
+    check_create_fields,
+    check_id,
+    check_when_expanded,
+    is_dynamic,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -26,6 +31,12 @@ CREATE_FIELDS = (
     "file_ids",
     "memory_limit",
     "expires_after",
+)
+_CHECKED_FIELDS = (*CREATE_FIELDS, "unique_name")
+_EXPECTED_CONNECTION = "the id of an Airflow connection"
+_EXPECTED_CONTAINER = (
+    "the id of a container. The create task has pushed no id to XCom: check that it ran in this DAG run and "
+    "succeeded. The ids of a mapped create task go to `expand`, one for each delete task"
 )
 
 
@@ -94,18 +105,20 @@ class CreateContainerOperator(BaseOperator):
         self.expires_after = expires_after
         self.unique_name = unique_name
         self.conn_id = conn_id
-        check_create_fields(self.task_id, {field: getattr(self, field) for field in CREATE_FIELDS})
+        check_create_fields(self.task_id, {field: getattr(self, field) for field in _CHECKED_FIELDS})
+        _check_connection(self, literal=True)
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
         """Return a partial task to ``expand``; literals are checked here and in ``expand``."""
-        given = {field: kwargs[field] for field in CREATE_FIELDS if field in kwargs}
+        given = {field: kwargs[field] for field in _CHECKED_FIELDS if field in kwargs}
         check_create_fields(str(kwargs.get("task_id")), given)
-        return check_when_expanded(super().partial(**kwargs), CREATE_FIELDS)
+        return check_when_expanded(super().partial(**kwargs), _CHECKED_FIELDS)
 
     def execute(self, context: Context) -> str:
         """Create the container and return its id."""
         ContainerLink.persist(context, None)
+        _check_connection(self)
         with fail_if_final(self.task_id):
             hook = ContainerHook(self.conn_id)
             request = self.build_request(context)
@@ -120,7 +133,7 @@ class CreateContainerOperator(BaseOperator):
     def build_request(self, context: Context) -> CreateContainerRequest:
         """Return the request for the rendered fields; looks the values of domain secrets up."""
         from airflow_containers import identity
-        from airflow_containers.arguments import build_request, parse_references
+        from airflow_containers.arguments import build_request, parse_references, stand_in_secrets
         from airflow_containers.hooks.domain_secrets import resolve_domain_secrets
 
         fields = {field: getattr(self, field) for field in CREATE_FIELDS}
@@ -137,7 +150,7 @@ class CreateContainerOperator(BaseOperator):
             )
         references = parse_references(fields.pop("domain_secrets"))
         # Everything else is checked first: a wrong field should not cost a look-up in a secrets backend.
-        request = build_request(**fields)
+        request = build_request(**fields, domain_secrets=stand_in_secrets(references))
         if not references:
             return request
         return build_request(**fields, domain_secrets=resolve_domain_secrets(references))
@@ -168,18 +181,18 @@ class DeleteContainerOperator(BaseOperator):
         super().__init__(**kwargs)
         self.container_id = container_id
         self.conn_id = conn_id
+        if not is_dynamic(container_id):
+            check_id(self.task_id, "container_id", container_id, _EXPECTED_CONTAINER)
+        _check_connection(self, literal=True)
 
     def execute(self, context: Context) -> None:
         """Delete the container."""
         from airflow_containers.api.errors import ContainerGoneError
 
         ContainerLink.persist(context, None)
-        container_id: Any = self.container_id
-        if not isinstance(container_id, str) or container_id.strip() in {"", "None"}:
-            raise InvalidTaskArgumentError(
-                f"Task {self.task_id!r}: container_id: got {container_id!r}, expected the id of a container. "
-                "The create task has pushed no id to XCom: check that it ran in this DAG run and succeeded"
-            )
+        container_id = self.container_id
+        check_id(self.task_id, "container_id", container_id, _EXPECTED_CONTAINER)
+        _check_connection(self)
         with fail_if_final(self.task_id):
             hook = ContainerHook(self.conn_id)
             ContainerLink.persist(context, hook.dashboard_url(container_id))
@@ -189,6 +202,11 @@ class DeleteContainerOperator(BaseOperator):
                 self.log.info("Container %s is gone already: %s", container_id, error)
             else:
                 self.log.info("Deleted container %s", container_id)
+
+
+def _check_connection(task: Any, *, literal: bool = False) -> None:
+    if not literal or not is_dynamic(task.conn_id):
+        check_id(task.task_id, "conn_id", task.conn_id, _EXPECTED_CONNECTION)
 
 
 def _summary(request: CreateContainerRequest) -> str:

@@ -25,7 +25,7 @@ def _policies(gateway: Gateway) -> dict[str, Any]:
 
 
 def test_lifecycle(gateway: Gateway, airflow_database: Path) -> None:
-    """A container is made, its id reaches the next task by XCom, and it is deleted: three requests, nothing left."""
+    """A container is made, its id reaches the next task by XCom, and it is deleted; nothing is left."""
     run = _run("container_lifecycle", airflow_database)
 
     assert run.tasks == {("create", -1): "success", ("look", -1): "success", ("delete", -1): "success"}
@@ -42,7 +42,11 @@ def test_lifecycle_keeps_the_whole_answer(gateway: Gateway, airflow_database: Pa
 
     answer = run.xcoms("create", "container")[-1]
     (container,) = gateway.server.containers()
-    assert (container["id"], container["name"], "1g") == (answer["id"], answer["name"], answer["memory_limit"])
+    assert (container["id"], container["name"], "1g") == (
+        answer["id"],
+        answer["name"],
+        answer["memory_limit"],
+    )
     assert answer["network_policy"]["allowed_domains"] == ["api.buildkite.com"]
 
 
@@ -55,7 +59,7 @@ def test_rendered_fields_hold_references(airflow_database: Path) -> None:
 
 
 def test_templates(gateway: Gateway, airflow_database: Path) -> None:
-    """Each field takes a template; a mapped task makes one container for each element, and each is deleted."""
+    """Each field takes a template; a mapped task makes one container for each element; all are deleted."""
     run = _run("container_templates", airflow_database)
 
     assert run.tasks == {
@@ -89,7 +93,12 @@ def test_templates(gateway: Gateway, airflow_database: Path) -> None:
 
 def test_templates_take_the_parameters_of_the_run(gateway: Gateway, airflow_database: Path) -> None:
     """Parameters given for one run reach the request."""
-    conf = {"memory_limit": "4g", "idle_minutes": 7, "domains": ["api.example.com", "data.example.org"], "skill_version": "2"}
+    conf = {
+        "memory_limit": "4g",
+        "idle_minutes": 7,
+        "domains": ["api.example.com", "data.example.org"],
+        "skill_version": "2",
+    }
     _run("container_templates", airflow_database, conf)
 
     (body,) = (
@@ -103,7 +112,7 @@ def test_templates_take_the_parameters_of_the_run(gateway: Gateway, airflow_data
 
 
 def test_model_gets_the_container(gateway: Gateway, airflow_database: Path) -> None:
-    """The official operator puts the id into its request, and the container is alive when the model asks for it."""
+    """The official operator puts the id into its request, and the container is alive at that time."""
     run = _run("container_with_responses", airflow_database)
 
     assert run.tasks == {("create", -1): "success", ("ask", -1): "success", ("delete", -1): "success"}

@@ -1,1 +1,1 @@
-"""What the tests share: a throw-away Airflow, the services they run against, and searches for what must not be found."""
+"""What the tests share: a throw-away Airflow, the services they run against, searches for secrets."""

@@ -11,12 +11,12 @@ from urllib.parse import quote
 
 
 def new_canary() -> str:
-    """A secret that no other text contains by chance. Its ``+`` and ``=`` show up encoded in URLs and unlike in HTML."""
+    """A secret that no other text contains by chance; its ``+`` and ``=`` are encoded in URLs."""
     return f"canary-{secrets.token_hex(12)}+{secrets.token_hex(4)}="
 
 
 def forms(canary: str) -> list[bytes]:
-    """The canary as it may stand in a text: plain, percent-encoded, or inside Base64 at any of three alignments."""
+    """The canary as it may stand in a text: plain, percent-encoded, or inside Base64 at any place."""
     raw = canary.encode()
     found = [raw, quote(canary, safe="").encode()]
     for skipped in range(3):
@@ -32,6 +32,17 @@ def in_text(text: str | bytes, canary: str) -> bool:
     return any(form in raw for form in forms(canary))
 
 
+def in_lines(text: str, canary: str) -> list[str]:
+    """The lines of a text that hold the canary, cut to what is around it."""
+    found = []
+    for line in text.splitlines():
+        for form in forms(canary):
+            before, hit, after = line.partition(form.decode())
+            if hit:
+                found.append(f"{before[-150:]}{hit}{after[:50]}")
+    return found
+
+
 def in_files(directory: Path, canary: str) -> list[str]:
     """The files under a directory that hold the canary; databases and logs alike are read as raw bytes."""
     wanted = forms(canary)
@@ -43,7 +54,7 @@ def in_files(directory: Path, canary: str) -> list[str]:
 
 
 def in_database(database: Path, canary: str) -> list[str]:
-    """The columns (``table.column``) of an SQLite database that hold the canary, every row of every table read as raw bytes."""
+    """The columns (``table.column``) of an SQLite database that hold the canary; raw bytes are compared."""
     return sorted({column for column, value in _values(database) if in_text(value, canary)})
 
 
@@ -51,7 +62,10 @@ def _values(database: Path) -> Iterator[tuple[str, bytes]]:
     connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
     connection.text_factory = bytes
     try:
-        tables = [name.decode() for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        tables = [
+            name.decode()
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
         for table in tables:
             rows = connection.execute(f'SELECT * FROM "{table}"')
             names = [column[0] for column in rows.description]

@@ -1,4 +1,4 @@
-"""A pytest plugin: leaves out tests of what this Airflow does not have, and counts a skip as a failure in CI."""
+"""A pytest plugin: leaves out tests of what this Airflow does not have; in CI a skip is a failure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect tests marked for a newer Airflow; nothing is missing on the machine, so they are not skipped."""
+    """Deselect tests marked for a newer Airflow; the machine lacks nothing, so they are not skipped."""
     installed = _version(importlib.metadata.version("apache-airflow"))
     markers = {item: item.get_closest_marker("airflow") for item in items}
     left_out = [item for item, marker in markers.items() if marker and _version(marker.args[0]) > installed]
@@ -43,6 +43,10 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
     if _IN_CI and report.skipped and not hasattr(report, "wasxfail"):
-        path, line, reason = report.longrepr if isinstance(report.longrepr, tuple) else ("", 0, report.longrepr)
+        path, line, reason = (
+            report.longrepr if isinstance(report.longrepr, tuple) else ("", 0, report.longrepr)
+        )
         report.outcome = "failed"
-        report.longrepr = f"{path}:{line}: {reason} -- a skip counts as a failure in CI: provide what the test needs"
+        report.longrepr = (
+            f"{path}:{line}: {reason} -- a skip counts as a failure in CI: provide what the test needs"
+        )

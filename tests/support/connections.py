@@ -1,4 +1,4 @@
-"""What the example DAGs refer to: connections, a Variable and an environment variable, with their secret values."""
+"""What the example DAGs refer to: connections, a Variable, an environment variable; with secret values."""
 
 from __future__ import annotations
 
@@ -45,4 +45,7 @@ class Secrets:
             f"AIRFLOW_CONN_{connection_id.upper()}": json.dumps(connection)
             for connection_id, connection in self.connections(base_url).items()
         }
-        return connections | {"AIRFLOW_VAR_DATA_TOKEN": self.data_token, "EXAMPLE_API_TOKEN": self.example_token}
+        return connections | {
+            "AIRFLOW_VAR_DATA_TOKEN": self.data_token,
+            "EXAMPLE_API_TOKEN": self.example_token,
+        }

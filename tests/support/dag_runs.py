@@ -1,12 +1,18 @@
-"""Runs a DAG file with real Airflow inside the test process, and reads what is in the metadata database afterwards."""
+"""Runs a DAG file with real Airflow inside the test process, and reads its metadata database afterwards."""
 
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+try:
+    import structlog
+except ImportError:  # Airflow 2.11 has none
+    structlog = None
 
 TaskKey = tuple[str, int]
 """A task id, and the map index (-1 for a task that is not mapped)."""
@@ -33,7 +39,8 @@ class FinishedRun:
 
     def rendered(self, task_id: str) -> dict[int, dict[str, Any]]:
         """The rendered template fields of one task, by map index."""
-        query = "SELECT map_index, rendered_fields FROM rendered_task_instance_fields WHERE run_id = ? AND task_id = ?"
+        table = "rendered_task_instance_fields"
+        query = f"SELECT map_index, rendered_fields FROM {table} WHERE run_id = ? AND task_id = ?"
         return {index: json.loads(fields) for index, fields in self._rows(query, task_id)}
 
     def _rows(self, query: str, *arguments: str) -> list[tuple[Any, ...]]:
@@ -60,5 +67,11 @@ def load_dag(dag_file: Path) -> Any:
 
 def run_dag(dag: Any, database: Path, conf: dict[str, Any] | None = None) -> FinishedRun:
     """Run every task of a DAG in this process, through Airflow's own machinery."""
+    if structlog is not None:
+        # On a worker the log level is INFO. In a process like this Airflow 3.0 leaves it open, and on the level
+        # DEBUG it tells each secret that it is asked to mask.
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
     run = dag.test(run_conf=conf)
-    return FinishedRun(run_id=run.run_id, state=str(getattr(run.state, "value", run.state)), database=database)
+    return FinishedRun(
+        run_id=run.run_id, state=str(getattr(run.state, "value", run.state)), database=database
+    )

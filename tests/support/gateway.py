@@ -1,8 +1,8 @@
 """A gateway in front of the local server that adds what these tests need, and the product does not have.
 
-It forwards every request to the local server. Beside that it answers ``POST /v1/responses`` for a model that does nothing, after asking the
-containers API, with the caller's key, whether the container named in the shell tool is alive; and it can repeat a request, headers and
-body, in an error to its sender.
+It forwards every request to the local server. Beside that it answers ``POST /v1/responses`` for a model that does
+nothing, after asking the containers API, with the caller's key, whether the container named in the shell tool is
+alive. And it can repeat a request, headers and body, in what it answers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -33,7 +33,8 @@ START_WITHIN = 30
 class Gateway:
     """Runs in a thread of the test process, on a free port of 127.0.0.1; use it as a context manager.
 
-    `responses` are the bodies that came to ``/v1/responses``, `received` all other requests as one text each, secrets included.
+    `responses` are the bodies that came to ``/v1/responses``, `received` all other requests as one text each,
+    secrets included.
     """
 
     def __init__(self, server: LocalServer) -> None:
@@ -41,21 +42,25 @@ class Gateway:
         self.responses: list[dict[str, Any]] = []
         self.received: list[str] = []
         self._echoes = 0
+        self._echoed_method: str | None = None
         self._babbles = 0
         self._upstream = urlsplit(server.base_url)._replace(path="").geturl()
         routes = [
             Route("/v1/responses", self._respond, methods=["POST"]),
             Route("/{path:path}", self._forward, methods=_METHODS),
         ]
-        config = uvicorn.Config(Starlette(routes=routes), host="127.0.0.1", port=0, log_level="warning", lifespan="off")
+        config = uvicorn.Config(
+            Starlette(routes=routes), host="127.0.0.1", port=0, log_level="warning", lifespan="off"
+        )
         self._uvicorn = uvicorn.Server(config)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._uvicorn.serve()), daemon=True)
 
-    def __enter__(self) -> Gateway:
+    def __enter__(self) -> Self:
         self._thread.start()
         deadline = time.monotonic() + START_WITHIN
         while not self._uvicorn.started:
-            assert self._thread.is_alive() and time.monotonic() < deadline, "the gateway did not start"
+            assert self._thread.is_alive(), "the gateway has ended"
+            assert time.monotonic() < deadline, "the gateway did not start in time"
             time.sleep(0.02)
         return self
 
@@ -79,21 +84,27 @@ class Gateway:
         self._echoes = 0
         self._babbles = 0
 
-    def echo(self, times: int) -> None:
-        """Answer the next requests with 400 and all that the client sent, its key included, in the error's message."""
+    def echo(self, times: int, method: str | None = None) -> None:
+        """Answer the next requests (of one method) with 400 and a message with all that the client sent."""
         self._echoes = times
+        self._echoed_method = method
 
     def babble(self, times: int) -> None:
-        """Add all that the client sent to the next true answers, as a field that no client knows and in the name."""
+        """Add all that the client sent to the next true answers: in an unknown field and in the name."""
         self._babbles = times
 
     async def _forward(self, request: Request) -> Response:
         body = await request.body()
         sent = f"{dict(request.headers)} {body.decode(errors='replace')}"
         self.received.append(sent)
-        if self._echoes > 0:
+        if self._echoes > 0 and self._echoed_method in (None, request.method):
             self._echoes -= 1
-            error = {"message": f"You sent {sent}", "type": "invalid_request_error", "param": None, "code": None}
+            error = {
+                "message": f"You sent {sent}",
+                "type": "invalid_request_error",
+                "param": None,
+                "code": None,
+            }
             return JSONResponse({"error": error}, status_code=400, headers={"x-request-id": "req_echo"})
         headers = {name: value for name, value in request.headers.items() if name not in _NOT_FORWARDED}
         async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
@@ -109,7 +120,9 @@ class Gateway:
         if self._babbles > 0:
             self._babbles -= 1
             known = answer.json()
-            content = json.dumps(known | {"name": f"{known.get('name')} {sent}", "request": json.loads(body or b"null")})
+            content = json.dumps(
+                known | {"name": f"{known.get('name')} {sent}", "request": json.loads(body or b"null")}
+            )
         return Response(content, answer.status_code, headers=kept)
 
     async def _respond(self, request: Request) -> Response:
@@ -141,12 +154,21 @@ class Gateway:
                         "type": "message",
                         "role": "assistant",
                         "status": "completed",
-                        "content": [{"type": "output_text", "text": "The container is there.", "annotations": []}],
+                        "content": [
+                            {"type": "output_text", "text": "The container is there.", "annotations": []}
+                        ],
                     }
                 ],
                 "parallel_tool_calls": True,
                 "tool_choice": "auto",
                 "tools": body.get("tools", []),
+                "usage": {
+                    "input_tokens": 20,
+                    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+                    "output_tokens": 5,
+                    "output_tokens_details": {"reasoning_tokens": 0},
+                    "total_tokens": 25,
+                },
             }
         )
         return Response(response.model_dump_json(), media_type="application/json")

@@ -1,4 +1,4 @@
-"""Keeps the tests away from the user's Airflow, keys and settings. Imports nothing of Airflow: it must run before it."""
+"""Keeps the tests away from the user's Airflow, keys and settings; runs before Airflow is imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole Airflow 3 (`airflow standalone`) on free ports, with its REST API; nothing of it is left after `stop`."""
+"""A whole Airflow 3 (`airflow standalone`) on free ports, with its REST API; `stop` leaves nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def free_port() -> int:
 
 
 def wait_for(what: str, probe: Callable[[], Found | None], seconds: float, pause: float = 0.5) -> Found:
-    """The first value of `probe` that is not None; an error that says what was waited for, when there is none in time."""
+    """The first value of `probe` that is not None, within `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         value = probe()
@@ -52,13 +52,17 @@ class Standalone:
     :param environment: further environment variables of all its processes.
     """
 
-    def __init__(self, home: Path, dags: Path = EXAMPLE_DAGS, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, home: Path, dags: Path = EXAMPLE_DAGS, environment: dict[str, str] | None = None
+    ) -> None:
         self.home = home
         self.database = home / "airflow.db"
         self.output = home / "standalone.log"
         self.url = f"http://127.0.0.1:{free_port()}"
         self.client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
-        self._environment = clean_environment() | airflow_settings(home, dags) | self._settings() | (environment or {})
+        self._environment = (
+            clean_environment() | airflow_settings(home, dags) | self._settings() | (environment or {})
+        )
         self._process: subprocess.Popen[bytes] | None = None
 
     def _settings(self) -> dict[str, str]:
@@ -96,10 +100,12 @@ class Standalone:
             )
         try:
             wait_for("Airflow to be healthy", self._healthy, HEALTHY_WITHIN)
-        except BaseException:
+        except AssertionError:
             tail = self.output.read_text(errors="replace")[-4000:]
             self.stop()
-            raise AssertionError(f"airflow standalone did not come up; the end of its output:\n{tail}") from None
+            raise AssertionError(
+                f"airflow standalone did not come up; the end of its output:\n{tail}"
+            ) from None
 
     def _healthy(self) -> bool | None:
         assert self._process is not None
@@ -162,7 +168,9 @@ class Standalone:
             return state if state in _FINAL_STATES else None
 
         wait_for(f"the DAG {dag_id} to be parsed", known, seconds)
-        run_id = self.post(f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf or {}})["dag_run_id"]
+        run_id = self.post(f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf or {}})[
+            "dag_run_id"
+        ]
         return ApiRun(self, dag_id, run_id, wait_for(f"the run of {dag_id} to end", ended, seconds))
 
 
@@ -196,18 +204,27 @@ class ApiRun:
         path = f"{self._path}/taskInstances/{task_id}/xcomEntries/{key}"
         return self._airflow.get(path, map_index=map_index, deserialize=False, stringify=False)["value"]
 
+    def links(self, task_id: str) -> dict[str, str | None]:
+        """The extra links of one task instance, by the name on the button."""
+        listed: dict[str, str | None] = self._airflow.get(f"{self._path}/taskInstances/{task_id}/links")[
+            "extra_links"
+        ]
+        return listed
+
     def log(self, task_id: str, map_index: int = -1, try_number: int = 1) -> str:
         """The log of one try, as the UI shows it."""
         path = f"/api/v2{self._path}/taskInstances/{task_id}/logs/{try_number}"
         answer = self._airflow.client.get(
-            path, params={"map_index": map_index, "full_content": True}, headers={"accept": "application/x-ndjson"}
+            path,
+            params={"map_index": map_index, "full_content": True},
+            headers={"accept": "application/x-ndjson"},
         )
         return answer.raise_for_status().text
 
     def everything(self) -> str:
         """All that the API tells about this run, as one text to search."""
         parts = [str(self._airflow.get(self._path)), str(self.task_instances)]
-        for task_id, map_index in self.task_instances:
+        for (task_id, map_index), instance in self.task_instances.items():
             parts += [str(self.xcom(task_id, key, map_index)) for key in self.xcom_keys(task_id, map_index)]
-            parts.append(self.log(task_id, map_index))
+            parts += [self.log(task_id, map_index, number + 1) for number in range(instance["try_number"])]
         return "\n".join(parts)

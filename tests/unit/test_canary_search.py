@@ -38,7 +38,9 @@ def test_every_column_of_every_table_is_read(tmp_path: Path) -> None:
     with sqlite3.connect(database) as connection:
         connection.execute('CREATE TABLE "a table" (id INTEGER, note TEXT, raw BLOB)')
         connection.execute("CREATE TABLE empty (id INTEGER)")
-        connection.execute('INSERT INTO "a table" VALUES (1, ?, NULL), (2, NULL, ?)', (f"x{SECRET}x", SECRET.encode()))
+        connection.execute(
+            'INSERT INTO "a table" VALUES (1, ?, NULL), (2, NULL, ?)', (f"x{SECRET}x", SECRET.encode())
+        )
 
     assert ["a table.note", "a table.raw"] == canary.in_database(database, SECRET)
     assert [] == canary.in_database(database, canary.new_canary())

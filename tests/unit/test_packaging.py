@@ -52,11 +52,10 @@ def _metadata(wheel: zipfile.ZipFile) -> Message:
 
 
 def test_wheel_holds_the_package_and_the_examples_only(wheel: zipfile.ZipFile) -> None:
-    """The wheel has every module of the package, its type marker and the examples, and nothing beside the package."""
+    """The wheel has every module of the package, its type marker and the examples, and nothing else."""
     names = set(wheel.namelist())
     modules = {
-        str(path.relative_to(REPOSITORY))
-        for path in (REPOSITORY / "airflow_containers").rglob("*.py")
+        str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "airflow_containers").rglob("*.py")
     }
     examples = {f"airflow_containers/example_dags/{path.name}" for path in EXAMPLE_DAGS.glob("*.py")}
 
@@ -79,7 +78,7 @@ def test_sdist_can_be_tested(built: Path) -> None:
 
 
 def test_requirements_are_the_few_that_are_needed(wheel: zipfile.ZipFile) -> None:
-    """Installing the package brings Airflow, its compatibility layer, httpx, idna and pydantic; the server is an extra."""
+    """Installing brings Airflow, its compatibility layer, httpx, idna, pydantic; the server is an extra."""
     required = [re.sub(r"\s", "", text) for text in _metadata(wheel).get_all("Requires-Dist", [])]
 
     assert [

@@ -63,29 +63,26 @@ def traces(secret: str, text: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("frame", FRAMES)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("secret", SECRETS, ids=lambda secret: ascii(secret)[:20])
-def test_no_form_of_a_secret_is_left(secret: str, form: str, frame: str) -> None:
+def test_no_form_of_a_secret_is_left(secret: str, form: str) -> None:
     """An echo of a secret is masked whatever the server did to its characters."""
-    echo = frame.format(FORMS[form](secret))
-    shown = Redactor([secret]).text(echo)
-    assert MASK in shown
-    assert [] == traces(secret, shown)
+    for frame in FRAMES:
+        shown = Redactor([secret]).text(frame.format(FORMS[form](secret)))
+        assert MASK in shown
+        assert [] == traces(secret, shown)
 
 
-@pytest.mark.parametrize(
-    "frame", ["{}", "You sent {}", "You sent {}...", "You sent {}… and more", "({} ...)"]
-)
 @pytest.mark.parametrize("form", ["plain", "json", "html", "url", "base64"])
 @pytest.mark.parametrize("secret", SECRETS, ids=lambda secret: ascii(secret)[:20])
-def test_a_secret_that_was_cut_short_is_found(secret: str, form: str, frame: str) -> None:
+def test_a_secret_that_was_cut_short_is_found(secret: str, form: str) -> None:
     """Half a secret before an ellipsis or the end is masked like a whole one."""
     whole = FORMS[form](secret)
-    shown = Redactor([secret]).text(frame.format(whole[: max(6, len(whole) // 2)]))
-    assert MASK in shown
-    assert whole[:6] not in shown
-    assert [] == traces(secret, shown)
+    for frame in ("{}", "You sent {}", "You sent {}...", "You sent {}… and more", "({} ...)"):
+        shown = Redactor([secret]).text(frame.format(whole[: max(6, len(whole) // 2)]))
+        assert MASK in shown
+        assert whole[:6] not in shown
+        assert [] == traces(secret, shown)
 
 
 def test_a_long_beginning_is_found_anywhere() -> None:

@@ -1,0 +1,73 @@
+"""The benchmarks run and print what they promise. How fast anything is, is not tested: machines differ."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.isolation import REPOSITORY
+
+BENCHMARKS = REPOSITORY / "benchmarks"
+
+
+def _run(name: str) -> tuple[list[str], list[str]]:
+    """The subjects of the lines with ratios, and those of the lines with goals."""
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / name), "--quick"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+    assert 0 == done.returncode, done.stdout + done.stderr
+    ratios = re.findall(r"^ratio (.+): \d+\.\d\d$", done.stdout, re.MULTILINE)
+    goals = re.findall(r"^goal (.+): (?:met|missed) \(.+\)$", done.stdout, re.MULTILINE)
+    return ratios, goals
+
+
+def test_every_benchmark_is_run_here() -> None:
+    """A new benchmark gets a test."""
+    found = {path.name for path in BENCHMARKS.glob("[a-z]*.py")}
+
+    assert {"create_call.py", "import_time.py", "local_server.py"} == found
+
+
+@pytest.mark.airflow("3.0")
+def test_import_time() -> None:
+    """Our operators are set beside those of the OpenAI provider, which every test environment has."""
+    ratios, goals = _run("import_time.py")
+
+    ours = "airflow_containers.operators.container"
+    assert f"{ours} / airflow.providers.openai.operators.openai" in ratios
+    assert ["no third-party module", "under 30 ms"] == goals
+
+
+def test_create_call() -> None:
+    """Client and hook are set beside httpx and openai, with a small and a large body."""
+    ratios, goals = _run("create_call.py")
+
+    pairs = [
+        f"{ours} / {peer}"
+        for ours in ("ContainersClient.create", "ContainerHook.create_container")
+        for peer in ("httpx", "openai")
+    ]
+    assert pairs * 2 == ratios
+    assert ["at most 1.3 times bare httpx", "faster than openai"] * 2 == goals
+
+
+def test_local_server() -> None:
+    """The local server is set beside a bare route in start, speed and memory."""
+    ratios, goals = _run("local_server.py")
+
+    assert [
+        "local server, time to ready, / bare Starlette",
+        "local server, create p50, / bare Starlette",
+        "local server, creates per second, / bare Starlette",
+        "local server, memory after 100 creates, / bare Starlette",
+    ] == ratios
+    assert ["ready under 500 ms", "at most 60 MiB"] == goals
