@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -156,13 +157,12 @@ def _run_dag(dag_file: Path, result: Path) -> None:
     """The part that runs inside the process with Airflow."""
     from airflow.utils.db import initdb
 
-    try:
-        from airflow.dag_processing.dagbag import DagBag
-    except ImportError:  # before Airflow 3.2
-        from airflow.models.dagbag import DagBag
-
     initdb()
-    bag = DagBag(str(dag_file))
+    try:
+        module = import_module("airflow.dag_processing.dagbag")
+    except ModuleNotFoundError:  # before Airflow 3.2
+        module = import_module("airflow.models.dagbag")
+    bag = module.DagBag(str(dag_file))
     if bag.import_errors:
         sys.exit("\n".join(bag.import_errors.values()))
     dag = bag.dags[_DAG]

@@ -24,6 +24,7 @@ from airflow_containers.secrets import DomainSecretReference, parse_reference, t
 
 _MAX_HINT: Final = 60
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+_PLAIN_ENTRY: Final = re.compile(r"[\w.@:/-]+")
 _JINJA: Final = re.compile(r"\{\{|\{%|\{#")
 _RENDERED_TO_NOTHING: Final = frozenset({"", "None", "null", "undefined"})
 _STAND_IN_TEXT: Final = "stand-in"
@@ -308,7 +309,7 @@ def _as_list(field: str, value: Any) -> list[Any] | None:
 def _hint(text: str) -> str:
     """Say how a text that was given for a list is written as one; nothing for a list that is broken."""
     entries = [entry.strip() for entry in text.split(",")]
-    if len(text) > _MAX_HINT or text.lstrip()[0] in "[({'\"" or not all(entries):
+    if len(text) > _MAX_HINT or not all(map(_PLAIN_ENTRY.fullmatch, entries)):
         return ""
     return f"; for {'one entry' if len(entries) == 1 else 'several entries'} write {entries!r}"
 

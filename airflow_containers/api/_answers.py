@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Mapping
@@ -63,9 +64,9 @@ def read(
 def _ambiguous(call: Call[Any], reason: str, **known: Any) -> errors.AmbiguousCreateError:
     name = call.body.name if call.body is not None else ""
     return errors.AmbiguousCreateError(
-        f"{call}: {reason}. A container named {name!r} may exist all the same. The request is not repeated, "
-        "since that could make a second one; one that was made ends after its idle time "
-        "(20 minutes or less)",
+        f"{call}: {reason.removesuffix('.')}. A container named {name!r} may exist all the same. "
+        "The request is not repeated, since that could make a second one; one that was made ends after its "
+        "idle time (20 minutes or less)",
         name=name,
         **known,
     )
@@ -90,12 +91,10 @@ def _read_success(call: Call[ResponseT], raw: RawAnswer, redactor: Redactor) -> 
             # Lenient models fail on one thing only: an id that is not there.
             problem = f"a JSON object without a usable {error.errors(include_url=False)[0]['loc'][0]!r}"
     known: dict[str, Any] = {"status_code": raw.status, "request_id": _request_id(raw, redactor)}
-    reason = f"HTTP {raw.status} with {problem}, expected a {call.response_model.__name__}"
+    reason = f"HTTP {raw.status} with {problem}, expected a {call.response_model.__name__}{_reference(known)}"
     if not call.repeatable:
         return Refused(NoAnswer(Sent.PERHAPS), _ambiguous(call, reason, **known))
-    return Refused(
-        NoAnswer(Sent.PERHAPS), errors.InvalidResponseError(f"{call}: {reason}{_reference(known)}", **known)
-    )
+    return Refused(NoAnswer(Sent.PERHAPS), errors.InvalidResponseError(f"{call}: {reason}", **known))
 
 
 def _json_object(body: bytes) -> tuple[dict[str, Any] | None, str]:
@@ -114,10 +113,7 @@ def _json_object(body: bytes) -> tuple[dict[str, Any] | None, str]:
 
 def _read_error(call: Call[Any], raw: RawAnswer, redactor: Redactor, base_url: str) -> Refused:
     envelope = _error_envelope(raw.body)
-    fields = {
-        name: redactor.text(value)[:_MAX_DETAIL] if isinstance(value := envelope.get(name), str) else None
-        for name in ("type", "param", "code")
-    }
+    fields = {name: _field(envelope.get(name), redactor) for name in ("type", "param", "code")}
     detail = _detail(envelope, raw.body, redactor)
     known: dict[str, Any] = {
         "status_code": raw.status,
@@ -136,8 +132,17 @@ def _read_error(call: Call[Any], raw: RawAnswer, redactor: Redactor, base_url: s
         )
     kind = _error_class(call, raw.status, detail, bool(envelope), quota is not None)
     advice = _advice(kind, raw, base_url, enveloped=bool(envelope), redactor=redactor)
-    message = f"{call}: HTTP {raw.status}: {detail}{_reference(known)}{advice}"
+    message = f"{call}: HTTP {raw.status}: {detail}{_reference(known)}"
+    if advice:
+        message = f"{message.removesuffix('.')}. {advice}"
     return Refused(outcome, kind(message, **known))
+
+
+def _field(value: Any, redactor: Redactor) -> str | None:
+    if type(value) is int:
+        # Some gateways send the status as the code.
+        value = str(value)
+    return redactor.text(value)[:_MAX_DETAIL] if isinstance(value, str) else None
 
 
 def _error_envelope(body: bytes) -> dict[str, Any]:
@@ -149,19 +154,25 @@ def _error_envelope(body: bytes) -> dict[str, Any]:
         return envelope
     if data and isinstance(data.get("message"), str):
         return data
+    if data and isinstance(data.get("detail"), str):
+        # What gateways made with FastAPI answer for themselves.
+        return {"message": data["detail"]}
     return {}
 
 
 def _detail(envelope: dict[str, Any], body: bytes, redactor: Redactor) -> str:
     message = envelope.get("message")
+    # Redacted before it is cut or quoted: a secret would not be recognised after that.
     if isinstance(message, str) and message.strip():
-        text = message
-    elif title := _TITLE.search(body[:20_000].decode("utf-8", "replace")):
-        text = f"an HTML page titled {' '.join(title[1].split())!r}"
-    else:
-        text = _json_object(body)[1] or "no error message"
-    # Redacted before it is cut: a cut secret would not be recognised.
-    text = redactor.text(text)
+        return _shortened(redactor.text(message))
+    page = _TITLE.search(body[:20_000].decode("utf-8", "replace"))
+    title = " ".join(html.unescape(page[1]).split()) if page else ""
+    if title:
+        return f"an HTML page titled {_shortened(redactor.text(title))!r}"
+    return _json_object(body)[1] or "no error message"
+
+
+def _shortened(text: str) -> str:
     return text if len(text) <= _MAX_DETAIL else f"{text[:_MAX_DETAIL]}…"
 
 
@@ -192,21 +203,34 @@ def _advice(
     kind: type[errors.APIStatusError], raw: RawAnswer, base_url: str, *, enveloped: bool, redactor: Redactor
 ) -> str:
     if kind is errors.RedirectError:
-        target = urlsplit(raw.headers.get("location", ""))
-        place = f"{target.scheme}://{target.hostname}{target.path}" if target.hostname else "an unnamed place"
+        place = _place(redactor.text(raw.headers.get("location", "")))
         return (
-            f". It points to {redactor.text(place)} and was not followed, because that would carry the key "
+            f"It points to {place} and was not followed, because that would carry the key "
             f"there; correct the base URL ({base_url})"
         )
     if kind is errors.AuthenticationError:
-        return ". Check the API key of the connection"
+        return "Check the API key of the connection"
     if kind is errors.PermissionDeniedError:
-        return ". The key needs read and write access to containers; change its scopes or use another key"
+        return "The key needs read and write access to containers; change its scopes or use another key"
     if kind is errors.QuotaExceededError:
-        return ". Waiting does not help: check the plan, the budget or the credit of the account"
+        return "Waiting does not help: check the plan, the budget or the credit of the account"
     if kind is errors.NotFoundError and not enveloped:
-        return f". The base URL ({base_url}) may be wrong: it has to end where '/containers' begins"
+        return f"The base URL ({base_url}) may be wrong: it has to end where '/containers' begins"
     return ""
+
+
+def _place(location: str) -> str:
+    """Return where a redirect points to, without user information and query; both may hold secrets."""
+    try:
+        target = urlsplit(location)
+        host = target.hostname
+    except ValueError:
+        host = None
+        target = None
+    if target is None or not (host or target.path):
+        return "an unnamed place"
+    start = f"{target.scheme or 'https'}://{host}" if host else ""
+    return _shortened(start + target.path)
 
 
 def _request_id(raw: RawAnswer, redactor: Redactor) -> str | None:

@@ -97,7 +97,7 @@ class _BaseClient:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.options.base_url}>"
 
-    def _httpx_options(self) -> dict[str, Any]:
+    def _httpx_options(self, transport: object | None) -> dict[str, Any]:
         options = self.options
         try:
             proxy = httpx.Proxy(reveal(options.proxy)) if options.proxy is not None else None
@@ -109,7 +109,9 @@ class _BaseClient:
             "headers": options.request_headers(),
             "timeout": httpx.Timeout(options.timeout, connect=min(options.timeout, MAX_CONNECT_SECONDS)),
             "verify": _tls_context(options.verify),
-            "proxy": proxy,
+            # A proxy would take the requests away from a transport that is to be used instead of the network.
+            "proxy": proxy if transport is None else None,
+            "transport": transport,
             "follow_redirects": False,
         }
 
@@ -156,19 +158,21 @@ class _BaseClient:
             yield _Pause(delay)
 
     def _next_page(
-        self, page: ContainerPage, order: Order | None, limit: int, name: str | None, seen: str | None
+        self, page: ContainerPage, order: Order | None, limit: int, name: str | None, seen: set[str]
     ) -> Call[ContainerPage] | None:
         """Return the call for the page after ``page``, or ``None`` after the last one.
 
+        :param seen: the last ids of the pages before; this page's is added.
         ``last_id`` is not used: the official client goes by the last entry, and servers are tested with it.
         """
         if page.has_more is False or not page.data:
             return None
         last = page.data[-1].id
-        if last == seen:
+        if last in seen:
             raise InvalidResponseError(
-                f"GET /containers: the page after {last} ends with it again; the server does not page"
+                f"GET /containers: two pages end with {last}; the server does not page as this API does"
             )
+        seen.add(last)
         return endpoints.list_containers(after=last, limit=limit, order=order, name=name)
 
 
@@ -182,7 +186,7 @@ class ContainersClient(_BaseClient):
 
     def __init__(self, options: ClientOptions, *, transport: httpx.BaseTransport | None = None) -> None:
         super().__init__(options)
-        self._http = httpx.Client(**self._httpx_options(), transport=transport)
+        self._http = httpx.Client(**self._httpx_options(transport))
 
     def __enter__(self) -> Self:
         return self
@@ -275,12 +279,11 @@ class ContainersClient(_BaseClient):
         :param limit: containers on a page, 1 to 100.
         """
         call: Call[ContainerPage] | None = endpoints.list_containers(limit=limit, order=order, name=name)
-        seen = None
+        seen: set[str] = set()
         while call is not None:
             page = self.send(call)
             yield from page.data
             call = self._next_page(page, order, limit, name, seen)
-            seen = page.data[-1].id if page.data else None
 
     def delete(self, container_id: str) -> DeletedContainer:
         """Delete a container and everything in it.
@@ -300,7 +303,7 @@ class AsyncContainersClient(_BaseClient):
 
     def __init__(self, options: ClientOptions, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         super().__init__(options)
-        self._http = httpx.AsyncClient(**self._httpx_options(), transport=transport)
+        self._http = httpx.AsyncClient(**self._httpx_options(transport))
 
     async def __aenter__(self) -> Self:
         return self
@@ -394,13 +397,12 @@ class AsyncContainersClient(_BaseClient):
         :param limit: containers on a page, 1 to 100.
         """
         call: Call[ContainerPage] | None = endpoints.list_containers(limit=limit, order=order, name=name)
-        seen = None
+        seen: set[str] = set()
         while call is not None:
             page = await self.send(call)
             for container in page.data:
                 yield container
             call = self._next_page(page, order, limit, name, seen)
-            seen = page.data[-1].id if page.data else None
 
     async def delete(self, container_id: str) -> DeletedContainer:
         """Delete a container and everything in it.

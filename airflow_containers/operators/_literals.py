@@ -50,6 +50,8 @@ def is_dynamic(value: Any) -> bool:
     """Whether ``value`` is known only when the task runs."""
     if isinstance(value, str) and "{" not in value:
         return False
+    if hasattr(value, "resolve"):
+        return True
     from airflow_containers import arguments
 
     return arguments.is_dynamic(value)
@@ -75,12 +77,14 @@ def _checking_class(base: type[Any], field_names: tuple[str, ...]) -> type[Any]:
     class CheckingPartial(base):  # type: ignore[misc]
         def _check(self, mapped: Mapping[str, Any], varying: Collection[str] = ()) -> None:
             """Check one task instance's fields; nothing is known of those that ``varying`` names."""
-            # The default of `unique_name` is not in the partial arguments.
-            fields = {"unique_name": True, **self.kwargs, **mapped}
+            # Defaults are not in the partial arguments: they come when the task is made from them.
+            fields = {"unique_name": True, **_default_arguments(self.kwargs), **self.kwargs, **mapped}
             known = {name: fields.get(name) for name in field_names if name in mapped or name not in varying}
             check_create_fields(self.kwargs["task_id"], known)
 
         def expand(self, **mapped_kwargs: Any) -> Any:
+            # What is refused here should not be called forgotten on top of that.
+            self._expand_called = True
             self._check({}, mapped_kwargs)
             for name in set(field_names) & mapped_kwargs.keys():
                 for value in _literal_entries(mapped_kwargs[name]):
@@ -88,6 +92,7 @@ def _checking_class(base: type[Any], field_names: tuple[str, ...]) -> type[Any]:
             return super().expand(**mapped_kwargs)
 
         def expand_kwargs(self, kwargs: Any, *, strict: bool = True) -> Any:
+            self._expand_called = True
             for mapped in kwargs if isinstance(kwargs, list | tuple) else ():
                 if isinstance(mapped, Mapping):
                     self._check(mapped)
@@ -95,6 +100,13 @@ def _checking_class(base: type[Any], field_names: tuple[str, ...]) -> type[Any]:
 
     CheckingPartial.__name__ = base.__name__
     return cast("type[Any]", CheckingPartial)
+
+
+def _default_arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for holder in (kwargs.get("dag"), kwargs.get("task_group")):
+        found |= getattr(holder, "default_args", None) or {}
+    return found | (kwargs.get("default_args") or {})
 
 
 def _literal_entries(values: Any) -> Sequence[Any]:

@@ -21,8 +21,8 @@ def standalone(
         tmp_path_factory.mktemp("standalone"),
         environment={"EXAMPLE_API_TOKEN": example_secrets.example_token},
     )
-    airflow.start()
     try:
+        airflow.start()
         for connection_id, connection in example_secrets.connections(gateway_process.base_url).items():
             body = connection | {
                 "connection_id": connection_id,

@@ -24,8 +24,8 @@ LABEL = "is not made of letters, digits and inner hyphens only"
 ALONE = "give the host name alone, such as 'api.example.com'"
 HOW_TO = (
     "; name where the value is instead: {'domain': …, 'name': …, 'conn_id': 'my_connection'} for the "
-    "password of a connection (with 'field' for a key of its extra), {…, 'variable': 'my_variable'} for an Airflow "
-    "Variable, or {…, 'env': 'MY_VARIABLE'} for the environment of the worker"
+    "password of a connection (with 'field' for a key of its extra), {…, 'variable': 'my_variable'} for an "
+    "Airflow Variable, or {…, 'env': 'MY_VARIABLE'} for the environment of the worker"
 )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import secrets
 import sqlite3
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -46,11 +48,19 @@ def in_lines(text: str, canary: str) -> list[str]:
 def in_files(directory: Path, canary: str) -> list[str]:
     """The files under a directory that hold the canary; databases and logs alike are read as raw bytes."""
     wanted = forms(canary)
-    return sorted(
-        str(path.relative_to(directory))
-        for path in directory.rglob("*")
-        if path.is_file() and any(form in path.read_bytes() for form in wanted)
-    )
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / "copy"
+        # Copied by another process: when this one closes a file, it also gives up the locks that its own
+        # SQLite holds on it. Files may vanish meanwhile, so cp's exit status says nothing.
+        subprocess.run(
+            ["cp", "--recursive", str(directory), str(copy)], check=False, stderr=subprocess.DEVNULL
+        )
+        assert copy.is_dir(), f"{directory} could not be copied"
+        return sorted(
+            str(path.relative_to(copy))
+            for path in copy.rglob("*")
+            if path.is_file() and any(form in path.read_bytes() for form in wanted)
+        )
 
 
 def in_database(database: Path, canary: str) -> list[str]:

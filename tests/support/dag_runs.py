@@ -68,8 +68,8 @@ def load_dag(dag_file: Path) -> Any:
 def run_dag(dag: Any, database: Path, conf: dict[str, Any] | None = None) -> FinishedRun:
     """Run every task of a DAG in this process, through Airflow's own machinery."""
     if structlog is not None:
-        # On a worker the log level is INFO. In a process like this Airflow 3.0 leaves it open, and on the level
-        # DEBUG it tells each secret that it is asked to mask.
+        # A worker's log level is INFO. In a process like this Airflow 3.0 leaves it open, and on DEBUG it
+        # tells each secret that it is asked to mask.
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
     run = dag.test(run_conf=conf)
     return FinishedRun(

@@ -1,8 +1,8 @@
 """A gateway in front of the local server that adds what these tests need, and the product does not have.
 
-It forwards every request to the local server. Beside that it answers ``POST /v1/responses`` for a model that does
-nothing, after asking the containers API, with the caller's key, whether the container named in the shell tool is
-alive. And it can repeat a request, headers and body, in what it answers.
+It forwards every request to the local server. Beside that it answers ``POST /v1/responses`` for a model
+that does nothing, after asking the containers API, with the caller's key, whether the container named in
+the shell tool is alive. And it can repeat a request, headers and body, in what it answers.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def wait_for(what: str, probe: Callable[[], Found | None], seconds: float, pause
 
 
 class Standalone:
-    """Scheduler, API server, DAG processor and triggerer, started together.
+    """Scheduler, API server, DAG processor and triggerer; call `stop` also when `start` has failed.
 
     :param home: an empty directory; everything Airflow writes is under it.
     :param dags: the folder with the DAG files.
@@ -100,12 +100,9 @@ class Standalone:
             )
         try:
             wait_for("Airflow to be healthy", self._healthy, HEALTHY_WITHIN)
-        except AssertionError:
+        except AssertionError as error:
             tail = self.output.read_text(errors="replace")[-4000:]
-            self.stop()
-            raise AssertionError(
-                f"airflow standalone did not come up; the end of its output:\n{tail}"
-            ) from None
+            raise AssertionError(f"{error}; the end of what it wrote:\n{tail}") from None
 
     def _healthy(self) -> bool | None:
         assert self._process is not None
