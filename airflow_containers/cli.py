@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.command == "serve":
         return _serve(arguments)
-    from airflow_containers import _demo  # noqa: PLC0415 - the demo loads Airflow
+    from airflow_containers import _demo
 
     return int(_demo.run(keep=arguments.keep))
 
@@ -88,7 +88,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     if api_key is not None and not api_key.strip():
         return _fail(f"--api-key: it is empty; give a key, or leave it (and ${_API_KEY_VARIABLE}) out")
     try:
-        from airflow_containers.local.server import ServeError, serve  # noqa: PLC0415 - an extra
+        from airflow_containers.local.server import ServeError, serve
     except ModuleNotFoundError as error:
         return _fail(f"{error.name} is not installed; run: pip install 'airflow-containers[local]'")
     try:

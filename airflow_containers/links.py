@@ -46,7 +46,7 @@ class ContainerLink(BaseOperatorLink):  # type: ignore[misc, unused-ignore]
         :param operator: the task that ran, or its serialized form in the web server of Airflow 2.
         :param ti_key: whose XCom to read if this process did not run the task (or ran it after a deferral).
         """
-        from airflow.providers.common.compat.sdk import XCom  # noqa: PLC0415 - not needed to parse a DAG
+        from airflow.providers.common.compat.sdk import XCom
 
         kept = getattr(operator, _ATTRIBUTE, None)
         if isinstance(kept, str):

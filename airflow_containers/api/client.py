@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 
 import httpx
 
-from airflow_containers.api import _answers, endpoints
+from airflow_containers.api import _answers, _deadline, endpoints
 from airflow_containers.api.endpoints import Call, Order, ResponseT
 from airflow_containers.api.errors import ConfigurationError, InvalidResponseError
 from airflow_containers.api.models import Container, ContainerPage, CreateContainerRequest, DeletedContainer
@@ -162,8 +162,9 @@ class _BaseClient:
     ) -> Call[ContainerPage] | None:
         """Return the call for the page after ``page``, or ``None`` after the last one.
 
-        :param seen: the last ids of the pages before; this page's is added.
         ``last_id`` is not used: the official client goes by the last entry, and servers are tested with it.
+
+        :param seen: the last ids of the pages before; this page's is added.
         """
         if page.has_more is False or not page.data:
             return None
@@ -187,6 +188,7 @@ class ContainersClient(_BaseClient):
     def __init__(self, options: ClientOptions, *, transport: httpx.BaseTransport | None = None) -> None:
         super().__init__(options)
         self._http = httpx.Client(**self._httpx_options(transport))
+        _deadline.bound([self._http._transport, *self._http._mounts.values()])  # noqa: SLF001 - see there
 
     def __enter__(self) -> Self:
         return self
@@ -220,18 +222,21 @@ class ContainersClient(_BaseClient):
                 result = self._attempt(step.request)
 
     def _attempt(self, request: httpx.Request) -> _answers.RawAnswer | _answers.Failure:
-        deadline = time.monotonic() + self.options.timeout
+        ends_at = time.monotonic() + self.options.timeout
         response = None
         try:
-            response = self._http.send(request, stream=True)
-            body = bytearray()
-            for chunk in response.iter_bytes():
-                body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
-                    return _too_long(response)
-                if time.monotonic() > deadline:
-                    return _too_slow(self.options.timeout)
-            return _raw(response, bytes(body))
+            with _deadline.deadline(self.options.timeout):
+                response = self._http.send(request, stream=True)
+                body = bytearray()
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if len(body) > MAX_ANSWER_BYTES:
+                        return _too_long(response)
+                    if time.monotonic() > ends_at:
+                        return _too_slow(self.options.timeout)
+                return _raw(response, bytes(body))
+        except TimeoutError:
+            return _too_slow(self.options.timeout)
         except httpx.HTTPError as error:
             return _failure(error, self.options.timeout, self._host)
         finally:

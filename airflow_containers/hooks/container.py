@@ -1,6 +1,5 @@
 """From an Airflow connection to a client of the Containers API. Nobody else reads a connection."""
 
-# ruff: noqa: PLC0415 - operators import this module while DAGs are parsed, so what only a method needs is imported in it
 from __future__ import annotations
 
 import dataclasses

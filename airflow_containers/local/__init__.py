@@ -16,7 +16,7 @@ __all__ = ["LocalApp", "create_app"]
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        from airflow_containers.local import app  # noqa: PLC0415 - Starlette only when asked for
+        from airflow_containers.local import app
 
         return getattr(app, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -317,7 +317,7 @@ class LocalServer:
             raise AssertionError(f"expected no running container, {len(left)} {plural} left:{shown}")
 
     def _admin(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        from http.client import HTTPConnection, HTTPException  # noqa: PLC0415 - not needed to import this
+        from http.client import HTTPConnection, HTTPException
 
         target = urlsplit(self.base_url)
         connection = HTTPConnection(target.hostname or "127.0.0.1", target.port, timeout=30)

@@ -117,7 +117,7 @@ class Store:
 def _lock(path: Path) -> IO[str]:
     handle = path.open("a")
     try:
-        import fcntl  # noqa: PLC0415 - not on every system
+        import fcntl
     except ImportError:  # pragma: no cover - no advisory locks on this system
         return handle
     try:

@@ -133,7 +133,6 @@ class TestNoConnection:
             class Listen(logging.Handler):
                 def emit(self, record: logging.LogRecord) -> None:
                     taken.listen()
-                    taken.settimeout(0.1)
                     server._socket, closed = taken, server._socket
                     closed.close()
                     server.__enter__()

@@ -55,9 +55,7 @@ def test_readme_dag_runs(
 
 
 @pytest.mark.airflow("3.0")
-def test_guide_test_runs(
-    readme_dag: Any, containers_server: LocalServer, containers_connection: str
-) -> None:
+def test_guide_test_runs(readme_dag: Any, containers_server: LocalServer, containers_connection: str) -> None:
     """The guide's test of a DAG passes for the README's DAG."""
     namespace: dict[str, Any] = {"dag": readme_dag}
     source = next(block for block in _blocks(LOCAL_SERVER, "python") if "def test_" in block)

@@ -166,7 +166,6 @@ class RawServer:
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self._socket.settimeout(0.1)
 
     @property
     def port(self) -> int:
@@ -187,6 +186,9 @@ class RawServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopping.set()
+        # Wakes the thread that waits for connections.
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(LONGEST)
         self._socket.close()
@@ -197,8 +199,8 @@ class RawServer:
         thread.start()
 
     def _accept(self) -> None:
-        while not self._stopping.is_set():
-            with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(OSError):
+            while not self._stopping.is_set():
                 connection, _ = self._socket.accept()
                 self.connections += 1
                 self._start(self._serve, connection)
