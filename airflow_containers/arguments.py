@@ -123,8 +123,8 @@ def _known_reference(index: int, item: Any) -> Any:
         return item
     domain, name = f"{index}{_STAND_IN_SUFFIX}", f"STAND_IN_{index}"
     if not isinstance(item, Mapping):
-        return DomainSecretReference(domain=domain, name=name, env=_STAND_IN_TEXT)
-    stand_ins = {"domain": domain, "name": name}
+        return DomainSecretReference(domain=domain, name=name, env="STAND_IN")
+    stand_ins = {"domain": domain, "name": name, "env": "STAND_IN"}
     # A value stays as it is, to be refused: whatever a template or XCom puts there is stored in clear.
     return {
         member: stand_ins.get(member, _STAND_IN_TEXT) if member != "value" and is_dynamic(part) else part

@@ -31,7 +31,8 @@ def owner_token(
     """Return the token of a task instance: the same for each of its tries, different for everything else.
 
     The start time of the run tells apart two deployments that run the same DAG for the same date: 80 bits of
-    a hash over it and the ids.
+    a hash over it and the ids. Clearing a task of a finished run starts the run anew in Airflow, and with it
+    comes another token.
 
     :param run_started_at: when the DAG run started; ``None`` where Airflow does not know.
     :param map_index: ``-1`` for a task that is not mapped.

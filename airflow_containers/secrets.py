@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field, SecretStr, model_validator
 
 from airflow_containers.api.errors import InvalidRequestError
-from airflow_containers.api.models import DomainSecret, RequestModel
+from airflow_containers.api.models import ENVIRONMENT_NAME, DomainSecret, RequestModel
 from airflow_containers.api.validation import quoted, shape, validate
 
 _SOURCES: Final = ("conn_id", "variable", "env", "value")
@@ -63,15 +63,23 @@ class DomainSecretReference(RequestModel):
             raise ValueError(f"it has {found}, expected exactly one of {', '.join(_SOURCES)}; {HOW_TO}")
         if self.field is not None and self.conn_id is None:
             raise ValueError("it has 'field' without 'conn_id'; 'field' names a part of a connection")
+        if self.env is not None and not ENVIRONMENT_NAME.fullmatch(self.env):
+            # Not quoted: it may be the secret itself.
+            raise ValueError(f"its 'env' is no name of an environment variable; {HOW_TO}")
         return self
 
     def describe_source(self) -> str:
         """Return where the value is, for messages."""
         if self.conn_id is not None:
-            return f"{self.field or 'password'!r} of the connection {self.conn_id!r}"
+            return f"{_shown(self.field or 'password')} of the connection {_shown(self.conn_id)}"
         if self.variable is not None:
-            return f"the Variable {self.variable!r}"
+            return f"the Variable {_shown(self.variable)}"
         return f"the environment variable {self.env!r}" if self.env is not None else "a SecretStr"
+
+
+def _shown(name: str) -> str:
+    """Quote a name, unless somebody has put a key there by mistake."""
+    return "(not shown: it looks like a key)" if name.startswith("sk-") or len(name) > 100 else repr(name)
 
 
 def parse_reference(index: int, item: Any) -> DomainSecretReference:

@@ -27,7 +27,8 @@ with DAG(
         """Ask the service for the container by the id that the task before has returned."""
         from airflow_containers.hooks.container import ContainerHook
 
-        container = ContainerHook().retrieve_container(container_id)
+        with ContainerHook() as hook:
+            container = hook.retrieve_container(container_id)
         return f"{container.name} is {container.status}"
 
     create = CreateContainerOperator(

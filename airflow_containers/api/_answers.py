@@ -86,7 +86,7 @@ def _read_success(call: Call[ResponseT], raw: RawAnswer, redactor: Redactor) -> 
         data = {}
     if data is not None:
         try:
-            return call.response_model.model_validate(redactor.data(data))
+            return call.response_model.model_validate(redactor.answer(raw.body, data))
         except ValidationError as error:
             # Lenient models fail on one thing only: an id that is not there.
             problem = f"a JSON object without a usable {error.errors(include_url=False)[0]['loc'][0]!r}"

@@ -35,7 +35,6 @@ def normalize_domain(entry: str) -> str:
     else:
         _refuse_too_long(domain)
         domain = _to_ascii(domain)
-        _refuse_other_kinds(domain)
     _refuse_too_long(domain)
     labels = domain.split(".")
     for number, label in enumerate(labels, 1):

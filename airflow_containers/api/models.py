@@ -44,7 +44,7 @@ MemoryLimit = Literal["1g", "4g", "16g", "64g"]
 MEMORY_LIMITS: Final[tuple[str, ...]] = get_args(MemoryLimit)
 
 _REVEAL: Final = {"reveal_secrets": True}
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SKILL_VERSION = re.compile(r"latest|[1-9][0-9]*")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
@@ -141,7 +141,7 @@ class DomainSecret(RequestModel):
     @field_validator("name")
     @classmethod
     def _is_environment_name(cls, name: str) -> str:
-        if not _ENVIRONMENT_NAME.fullmatch(name):
+        if not ENVIRONMENT_NAME.fullmatch(name):
             raise ValueError(
                 "it cannot name an environment variable: use letters, digits and underscores, "
                 "and no digit in front"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,7 +14,8 @@ from airflow_containers.hooks import _base_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Literal
+    from types import TracebackType
+    from typing import Literal, Self
 
     from airflow_containers.api import (
         AsyncContainersClient,
@@ -37,9 +39,9 @@ class ContainerHook(BaseHook):  # type: ignore[misc, unused-ignore]
 
     The connection is of type ``openai_containers``: ``password`` is the API key, ``host`` the base URL
     (default ``https://api.openai.com/v1``), and the extras are ``organization``, ``project``, ``timeout``
-    (seconds, default 60), ``max_retries`` (default 2), ``verify`` (true, false or the path of a CA bundle),
-    ``proxy``, ``headers`` and ``auth`` (``bearer`` or ``api-key``). A connection of type ``openai``, made for
-    the OpenAI provider, works as it is.
+    (seconds for one attempt, up to 3600, default 60), ``max_retries`` (0 to 10, default 2), ``verify``
+    (true, false or the path of a CA bundle), ``proxy``, ``headers`` and ``auth`` (``bearer`` or
+    ``api-key``). A connection of type ``openai``, made for the OpenAI provider, works as it is.
 
     If the default connection does not exist, ``OPENAI_API_KEY`` is used, with ``OPENAI_BASE_URL``,
     ``OPENAI_ORG_ID`` and ``OPENAI_PROJECT_ID``.
@@ -61,6 +63,14 @@ class ContainerHook(BaseHook):  # type: ignore[misc, unused-ignore]
         self._options: ClientOptions | None = None
         self._client: ContainersClient | None = None
         self._client_pid: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -106,14 +116,9 @@ class ContainerHook(BaseHook):  # type: ignore[misc, unused-ignore]
 
     async def get_async_conn(self) -> AsyncContainersClient:
         """Return a new async client, made without blocking the event loop. The caller closes it."""
-        from airflow_containers.api import AsyncContainersClient
-        from airflow_containers.hooks import _connection
-
         options = await self.aget_options()
-        try:
-            return AsyncContainersClient(options)
-        except ValueError as error:
-            raise _connection.named(self.conn_id, error) from None
+        # In a thread: the first client of a process imports httpx and makes a TLS context.
+        return await asyncio.to_thread(self._make_async_client, options)
 
     def close(self) -> None:
         """Close the client, if this process has one. The next call reads the connection again."""
@@ -143,9 +148,10 @@ class ContainerHook(BaseHook):  # type: ignore[misc, unused-ignore]
                 connection = await get_async_connection(self.conn_id, hook=self)
             except AirflowNotFoundException:
                 connection = None
-            fields = self._fields(connection)
+            # In threads: the first of these imports the models, which takes tens of milliseconds.
+            fields = await asyncio.to_thread(self._fields, connection)
             await _amask(self._secrets(fields))
-            self._options = self._read(fields)
+            self._options = await asyncio.to_thread(self._read, fields)
         return self._options
 
     def create_container(self, request: CreateContainerRequest) -> Container:
@@ -219,6 +225,15 @@ class ContainerHook(BaseHook):  # type: ignore[misc, unused-ignore]
 
         try:
             return ContainersClient(options)
+        except ValueError as error:
+            raise _connection.named(self.conn_id, error) from None
+
+    def _make_async_client(self, options: ClientOptions) -> AsyncContainersClient:
+        from airflow_containers.api import AsyncContainersClient
+        from airflow_containers.hooks import _connection
+
+        try:
+            return AsyncContainersClient(options)
         except ValueError as error:
             raise _connection.named(self.conn_id, error) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
@@ -77,9 +78,16 @@ def _checking_class(base: type[Any], field_names: tuple[str, ...]) -> type[Any]:
     class CheckingPartial(base):  # type: ignore[misc]
         def _check(self, mapped: Mapping[str, Any], varying: Collection[str] = ()) -> None:
             """Check one task instance's fields; nothing is known of those that ``varying`` names."""
-            # Defaults are not in the partial arguments: they come when the task is made from them.
-            fields = {"unique_name": True, **_default_arguments(self.kwargs), **self.kwargs, **mapped}
-            known = {name: fields.get(name) for name in field_names if name in mapped or name not in varying}
+            # Defaults are not in the partial arguments: they come when the task is made from them. A
+            # subclass may set a field in its constructor; what its signature does not tell is not known.
+            signature = inspect.signature(self.operator_class.__init__).parameters
+            defaults = {name: signature[name].default for name in field_names if name in signature}
+            fields = {**defaults, **_default_arguments(self.kwargs), **self.kwargs, **mapped}
+            known = {
+                name: fields[name]
+                for name in field_names
+                if name in mapped or (name in fields and name not in varying)
+            }
             check_create_fields(self.kwargs["task_id"], known)
 
         def expand(self, **mapped_kwargs: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -32,6 +33,8 @@ CREATE_FIELDS = (
     "memory_limit",
     "expires_after",
 )
+"""The fields of :class:`CreateContainerOperator` that make up the request; all of them are templates."""
+
 _CHECKED_FIELDS = (*CREATE_FIELDS, "unique_name")
 _EXPECTED_CONNECTION = "the id of an Airflow connection"
 _EXPECTED_CONTAINER = (
@@ -47,8 +50,8 @@ class CreateContainerOperator(BaseOperator):
     arguments are checked when the DAG is parsed, templates when they are rendered, and everything before the
     request is sent. A list field also takes a template that renders to a JSON list or a Python list literal.
 
-    :param name: name of the container, up to 256 printable characters; made from the ids of dag, task and
-        run if ``None``. (templated)
+    :param name: name of the container, up to 236 printable characters (256 with ``unique_name=False``);
+        made from the ids of dag, task and run if ``None``. (templated)
     :param domains: host names the container may reach. ``None`` (default) sends no network policy, which
         means no network; ``[]`` asks for no network explicitly; a list allows exactly its hosts.
         (templated)
@@ -65,7 +68,8 @@ class CreateContainerOperator(BaseOperator):
         :class:`~datetime.timedelta` of whole minutes, or ``{"minutes": …}``; the service uses 20 if
         ``None``. (templated)
     :param unique_name: append a short owner token to the name, the same for every try of this task
-        instance and different for everything else; ``False`` sends the name exactly as rendered.
+        instance and different for everything else; ``False`` sends the name exactly as rendered. Clearing a
+        finished run starts it anew, and then the token is another one.
     :param conn_id: the connection to use. (templated)
     :raises InvalidTaskArgumentError: if an argument is wrong; such a task is not retried.
     """
@@ -115,19 +119,29 @@ class CreateContainerOperator(BaseOperator):
         check_create_fields(str(kwargs.get("task_id")), given)
         return check_when_expanded(super().partial(**kwargs), _CHECKED_FIELDS)
 
+    @cached_property
+    def hook(self) -> ContainerHook:
+        """The hook for :attr:`conn_id`; it reads the connection on first use."""
+        return ContainerHook(self.conn_id)
+
     def execute(self, context: Context) -> str:
-        """Create the container and return its id."""
+        """Create the container and return its id.
+
+        :raises AirflowFailException: for what a retry cannot mend: a wrong argument, key or connection, a
+            request that the service refuses, a spent quota.
+        :raises ContainersError: for what it may mend: no connection, too many requests, an error of the
+            service, and :class:`~airflow_containers.api.AmbiguousCreateError`.
+        """
         ContainerLink.persist(context, None)
         _check_connection(self)
-        with fail_if_final(self.task_id):
-            hook = ContainerHook(self.conn_id)
+        with fail_if_final(self.task_id), self.hook as hook:
             request = self.build_request(context)
             summary = _summary(request)
             self.log.info("Creating container %r with connection %r: %s", request.name, self.conn_id, summary)
             container = hook.create_container(request)
-        self.log.info("Created container %s (status %s)", container.id, container.status)
-        context["ti"].xcom_push(key="container", value=container.to_json())
-        ContainerLink.persist(context, hook.dashboard_url(container.id))
+            self.log.info("Created container %s (status %s)", container.id, container.status)
+            context["ti"].xcom_push(key="container", value=container.to_json())
+            ContainerLink.persist(context, hook.dashboard_url(container.id))
         return container.id
 
     def build_request(self, context: Context) -> CreateContainerRequest:
@@ -185,16 +199,25 @@ class DeleteContainerOperator(BaseOperator):
             check_id(self.task_id, "container_id", container_id, _EXPECTED_CONTAINER)
         _check_connection(self, literal=True)
 
+    @cached_property
+    def hook(self) -> ContainerHook:
+        """The hook for :attr:`conn_id`; it reads the connection on first use."""
+        return ContainerHook(self.conn_id)
+
     def execute(self, context: Context) -> None:
-        """Delete the container."""
+        """Delete the container.
+
+        :raises AirflowFailException: for what a retry cannot mend: no id, a wrong key or connection.
+        :raises ContainersError: for what it may mend: no connection, too many requests, an error of the
+            service.
+        """
         from airflow_containers.api.errors import ContainerGoneError
 
         ContainerLink.persist(context, None)
         container_id = self.container_id
         check_id(self.task_id, "container_id", container_id, _EXPECTED_CONTAINER)
         _check_connection(self)
-        with fail_if_final(self.task_id):
-            hook = ContainerHook(self.conn_id)
+        with fail_if_final(self.task_id), self.hook as hook:
             ContainerLink.persist(context, hook.dashboard_url(container_id))
             try:
                 hook.delete_container(container_id)

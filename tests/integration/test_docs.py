@@ -41,7 +41,6 @@ def readme_dag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, airflow_database
     return load_dag(file)
 
 
-@pytest.mark.airflow("3.0")
 def test_readme_dag_runs(
     readme_dag: Any, containers_server: LocalServer, containers_connection: str, airflow_database: Path
 ) -> None:
@@ -54,7 +53,6 @@ def test_readme_dag_runs(
     containers_server.assert_nothing_left()
 
 
-@pytest.mark.airflow("3.0")
 def test_guide_test_runs(readme_dag: Any, containers_server: LocalServer, containers_connection: str) -> None:
     """The guide's test of a DAG passes for the README's DAG."""
     namespace: dict[str, Any] = {"dag": readme_dag}

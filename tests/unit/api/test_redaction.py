@@ -128,6 +128,35 @@ def test_text_that_cannot_be_stored_is_made_storable() -> None:
     assert "a?b" == Redactor([]).text("a\ud800b")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+@pytest.mark.parametrize("ensure_ascii", [True, False])
+@pytest.mark.parametrize("secret", [*SECRETS, "abcd", "12345"], ids=lambda secret: ascii(secret)[:20])
+def test_a_whole_answer_is_searched_like_its_parts(secret: str, ensure_ascii: bool, encoding: str) -> None:
+    """The quick look at a body misses nothing that a look at each string finds."""
+    redactor = Redactor(["another-secret", secret])
+    for form in ("plain", "json", "html", "url", "base64", "base64 of Basic"):
+        echo = FORMS[form](secret)
+        for value in (
+            {"a": echo},
+            {echo: 1},
+            {"a": [{"b": f"x {echo} y"}]},
+            {"a": echo[:12]},
+            {"a": "nothing"},
+        ):
+            body = json.dumps(value, ensure_ascii=ensure_ascii).encode(encoding)
+            assert redactor.data(value) == redactor.answer(body, value)
+
+
+def test_a_deep_answer_is_cut() -> None:
+    """Depth is not overlooked by the quick look either."""
+    value: Any = 1
+    for _ in range(MAX_DEPTH + 50):
+        value = [value]
+    redactor = Redactor(["a-secret"])
+    assert redactor.data(value) == redactor.answer(json.dumps(value).encode(), value)
+    assert value != redactor.data(value)
+
+
 def test_the_secrets_are_not_in_the_repr() -> None:
     """A redactor may be logged."""
     assert "<Redactor of 1 secrets>" == repr(Redactor(["canary-0123456789", ""]))

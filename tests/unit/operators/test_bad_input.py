@@ -237,3 +237,37 @@ def test_no_value_reaches_the_server(
     with pytest.raises(InvalidTaskArgumentError, match="environment variable 'EXAMPLE_TOKEN' is empty"):
         task.execute(task_context(task))
     assert [] == containers_server.requests()
+
+
+class _Team(CreateContainerOperator):
+    """An operator that a user derived, with domains of its own."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("domains", ["api.example.com"])
+        super().__init__(**kwargs)
+
+
+def test_derived_operator_with_defaults_can_be_mapped() -> None:
+    """What a derived constructor fills in is not taken for missing while the DAG is parsed."""
+    secrets = [{"domain": "api.example.com", "name": "TOKEN", "env": "TOKEN"}]
+    with DAG("derived", schedule=None):
+        mapped = _Team.partial(task_id="team", domain_secrets=secrets).expand(name=["red", "blue"])
+
+    assert "team" == mapped.task_id
+
+
+def test_environment_variable_with_no_such_name_is_not_quoted() -> None:
+    """A secret that was put in the place of its variable's name is refused without being shown."""
+    secrets = [{"domain": "api.example.com", "name": "TOKEN", "env": "sk-live-canary"}]
+
+    with pytest.raises(InvalidTaskArgumentError, match="no name of an environment variable") as caught:
+        CreateContainerOperator(task_id="create", domains=["api.example.com"], domain_secrets=secrets)
+
+    assert "canary" not in str(caught.value)
+
+
+def test_templated_environment_variable_may_be_valid() -> None:
+    """The name of an environment variable may come from a template."""
+    secrets = [{"domain": "api.example.com", "name": "TOKEN", "env": "TOKEN_{{ run_id }}"}]
+
+    CreateContainerOperator(task_id="create", domains=["api.example.com"], domain_secrets=secrets)
