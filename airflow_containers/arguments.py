@@ -8,8 +8,10 @@ for the fields.
 from __future__ import annotations
 
 import ast
+import io
 import json
 import re
+import tokenize
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -302,7 +304,8 @@ def _as_list(field: str, value: Any) -> list[Any] | None:
         return sorted(value, key=str)
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return list(value)
-    hint = "; for one entry write [{…}]" if isinstance(value, Mapping) else ""
+    mappings = field in ("domain_secrets", "skills") and isinstance(value, Mapping)
+    hint = "; for one entry write [{…}]" if mappings else ""
     raise InvalidRequestError(f"{field}: got {shape(value)}, expected {expected}{hint}")
 
 
@@ -321,7 +324,19 @@ def _parse_text(field: str, text: str, expected: str, accept: Callable[[Any], bo
             found = parse(text.strip())
         except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             continue
-        if accept(found):
+        if accept(found) and not (parse is ast.literal_eval and _joins_texts(text)):
             return found
     shown = shape(text) if field == "domain_secrets" else quoted(text)
     raise InvalidRequestError(f"{field}: got {shown}, expected {expected}")
+
+
+def _joins_texts(text: str) -> bool:
+    """Whether two texts of a literal stand side by side, which Python reads as one: a comma is missing."""
+    before = None
+    for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline):
+        if token.type in (tokenize.NL, tokenize.COMMENT):
+            continue
+        if token.type == before == tokenize.STRING:
+            return True
+        before = token.type
+    return False

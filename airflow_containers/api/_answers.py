@@ -6,7 +6,7 @@ import html
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,10 +15,12 @@ from pydantic import ValidationError
 
 from airflow_containers.api import errors
 from airflow_containers.api.endpoints import Call, ResponseT
+from airflow_containers.api.models import Container, ContainerPage, DeletedContainer, ResponseModel
 from airflow_containers.api.redaction import Redactor
 from airflow_containers.api.retry import Answer, NoAnswer, Outcome, Sent, is_quota_code, retry_after
 
 _GONE = re.compile(r"container is expired|container with id .* not found", re.IGNORECASE | re.DOTALL)
+_CONTAINER = re.compile(r"^(?!Invalid URL).*\bcontainer\b", re.IGNORECASE | re.DOTALL)
 _SCOPES = re.compile(r"missing scopes|insufficient permissions", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _MAX_DETAIL = 500
@@ -29,8 +31,8 @@ class RawAnswer:
     """A complete HTTP answer."""
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,11 @@ def _no_answer_error(call: Call[Any], failure: Failure, redactor: Redactor) -> e
 
 def _read_success(call: Call[ResponseT], raw: RawAnswer, redactor: Redactor) -> ResponseT | Refused:
     data, problem = _json_object(raw.body)
-    if data is None and call.body_optional:
+    if data is None and call.body_optional and not raw.body.strip():
         data = {}
-    if data is not None:
+    if data is not None and (contradiction := _contradiction(call.response_model, data)):
+        problem = contradiction
+    elif data is not None:
         try:
             return call.response_model.model_validate(redactor.answer(raw.body, data))
         except ValidationError as error:
@@ -95,6 +99,20 @@ def _read_success(call: Call[ResponseT], raw: RawAnswer, redactor: Redactor) -> 
     if not call.repeatable:
         return Refused(NoAnswer(Sent.PERHAPS), _ambiguous(call, reason, **known))
     return Refused(NoAnswer(Sent.PERHAPS), errors.InvalidResponseError(f"{call}: {reason}", **known))
+
+
+def _contradiction(model: type[ResponseModel], data: dict[str, Any]) -> str | None:
+    """Return what in a JSON object says that it is not the success its status claims, if anything does.
+
+    A created container is taken at its id alone: refusing one would lose it.
+    """
+    if model is not Container and data.get("error"):
+        return "an error in its body"
+    if model is ContainerPage and "data" not in data:
+        return "a JSON object without 'data'"
+    if model is DeletedContainer and data.get("deleted") is False:
+        return "'deleted': false"
+    return None
 
 
 def _json_object(body: bytes) -> tuple[dict[str, Any] | None, str]:
@@ -130,8 +148,8 @@ def _read_error(call: Call[Any], raw: RawAnswer, redactor: Redactor, base_url: s
             outcome,
             _ambiguous(call, reason, status_code=raw.status, request_id=known["request_id"]),
         )
-    kind = _error_class(call, raw.status, detail, bool(envelope), quota is not None)
-    advice = _advice(kind, raw, base_url, enveloped=bool(envelope), redactor=redactor)
+    kind = _error_class(call, raw.status, detail, quota=quota is not None)
+    advice = _advice(kind, raw, base_url, redactor)
     message = f"{call}: HTTP {raw.status}: {detail}{_reference(known)}"
     if advice:
         message = f"{message.removesuffix('.')}. {advice}"
@@ -176,16 +194,16 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _MAX_DETAIL else f"{text[:_MAX_DETAIL]}…"
 
 
-def _error_class(
-    call: Call[Any], status: int, detail: str, enveloped: bool, quota: bool
-) -> type[errors.APIStatusError]:
+def _error_class(call: Call[Any], status: int, detail: str, *, quota: bool) -> type[errors.APIStatusError]:
     if _GONE.search(detail) and status in (400, 404, 410):
         return errors.ContainerGoneError
     if 300 <= status < 400:
         return errors.RedirectError
     if status == 401 and _SCOPES.search(detail):
         return errors.PermissionDeniedError
-    if status == 404 and call.about_container and enveloped and not detail.startswith("Invalid URL"):
+    # A gateway that knows no such URL answers 404 as well: only one that speaks of the container counts,
+    # because a delete that took the other for "gone already" would leave the container alive.
+    if status == 404 and call.about_container and _CONTAINER.search(detail):
         return errors.ContainerGoneError
     if status == 429:
         return errors.QuotaExceededError if quota else errors.RateLimitError
@@ -199,9 +217,7 @@ def _error_class(
     return by_status.get(status, errors.ServerError if status >= 500 else errors.BadRequestError)
 
 
-def _advice(
-    kind: type[errors.APIStatusError], raw: RawAnswer, base_url: str, *, enveloped: bool, redactor: Redactor
-) -> str:
+def _advice(kind: type[errors.APIStatusError], raw: RawAnswer, base_url: str, redactor: Redactor) -> str:
     if kind is errors.RedirectError:
         place = _place(redactor.text(raw.headers.get("location", "")))
         return (
@@ -214,7 +230,7 @@ def _advice(
         return "The key needs read and write access to containers; change its scopes or use another key"
     if kind is errors.QuotaExceededError:
         return "Waiting does not help: check the plan, the budget or the credit of the account"
-    if kind is errors.NotFoundError and not enveloped:
+    if kind is errors.NotFoundError:
         return f"The base URL ({base_url}) may be wrong: it has to end where '/containers' begins"
     return ""
 

@@ -12,11 +12,11 @@ import functools
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import httpx
 
@@ -59,7 +59,13 @@ def _tls_context(verify: bool | str) -> ssl.SSLContext:
                 f"verify: {verify!r} cannot be read as a CA bundle ({type(error).__name__}); "
                 "give the path of a PEM file or of a folder made by c_rehash"
             ) from None
-    return httpx.create_ssl_context(verify=verify)
+    try:
+        return httpx.create_ssl_context(verify=verify)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"verify: no CA bundle can be read ({type(error).__name__}); "
+            "check the environment variables SSL_CERT_FILE and SSL_CERT_DIR, or set verify to a bundle"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +124,9 @@ class _BaseClient:
     def _exchange(self, call: Call[ResponseT], build_request: Any) -> Generator[_Step, _Result, ResponseT]:
         """Ask for attempts and pauses until ``call`` has an answer, or raise why it has none."""
         redactor = self._redactor
-        content = headers = None
         if call.body is not None:
-            redactor = redactor.extended(call.body.secret_values())
-            content, headers = call.body.to_wire(), {"content-type": "application/json"}
-        request = build_request(
-            call.method,
-            self.options.base_url + call.path,
-            params=dict(call.query) or None,
-            content=content,
-            headers=headers,
-        )
+            redactor = redactor.extended(call.body.secret_values(), known=(call.body.name,))
+        request = self._request(call, build_request)
         started = time.monotonic()
         attempt = 0
         while True:
@@ -156,6 +154,18 @@ class _BaseClient:
                 self._policy.max_retries + 1,
             )
             yield _Pause(delay)
+
+    def _request(self, call: Call[Any], build_request: Any) -> httpx.Request:
+        # Apart, so that the body, which holds secrets, is in no frame that an error's traceback shows.
+        body = call.body
+        request: httpx.Request = build_request(
+            call.method,
+            self.options.base_url + call.path,
+            params=dict(call.query) or None,
+            content=body.to_wire() if body is not None else None,
+            headers={"content-type": "application/json"} if body is not None else None,
+        )
+        return request
 
     def _next_page(
         self, page: ContainerPage, order: Order | None, limit: int, name: str | None, seen: set[str]
@@ -187,7 +197,7 @@ class ContainersClient(_BaseClient):
 
     def __init__(self, options: ClientOptions, *, transport: httpx.BaseTransport | None = None) -> None:
         super().__init__(options)
-        self._http = httpx.Client(**self._httpx_options(transport))
+        self._http = _made(httpx.Client, self._httpx_options(transport))
         _deadline.bound([self._http._transport, *self._http._mounts.values()])  # noqa: SLF001 - see there
 
     def __enter__(self) -> Self:
@@ -287,8 +297,9 @@ class ContainersClient(_BaseClient):
         seen: set[str] = set()
         while call is not None:
             page = self.send(call)
-            yield from page.data
+            # First of all, so that a page that came before is refused and not given out twice.
             call = self._next_page(page, order, limit, name, seen)
+            yield from page.data
 
     def delete(self, container_id: str) -> DeletedContainer:
         """Delete a container and everything in it.
@@ -308,7 +319,7 @@ class AsyncContainersClient(_BaseClient):
 
     def __init__(self, options: ClientOptions, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         super().__init__(options)
-        self._http = httpx.AsyncClient(**self._httpx_options(transport))
+        self._http = _made(httpx.AsyncClient, self._httpx_options(transport))
 
     async def __aenter__(self) -> Self:
         return self
@@ -405,9 +416,9 @@ class AsyncContainersClient(_BaseClient):
         seen: set[str] = set()
         while call is not None:
             page = await self.send(call)
+            call = self._next_page(page, order, limit, name, seen)
             for container in page.data:
                 yield container
-            call = self._next_page(page, order, limit, name, seen)
 
     async def delete(self, container_id: str) -> DeletedContainer:
         """Delete a container and everything in it.
@@ -415,6 +426,20 @@ class AsyncContainersClient(_BaseClient):
         :raises ContainerGoneError: if it was gone already; whether that matters is the caller's choice.
         """
         return await self.send(endpoints.delete_container(container_id))
+
+
+HttpT = TypeVar("HttpT")
+
+
+def _made(kind: Callable[..., HttpT], options: Mapping[str, Any]) -> HttpT:
+    """Return an httpx client; what the environment's proxies make impossible is said in our words."""
+    try:
+        return kind(**options)
+    except (ImportError, ValueError, httpx.InvalidURL):
+        raise ConfigurationError(
+            "proxy: none can be used as it is set; expected http or https URLs in the option and in the "
+            "environment variables HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, and host names in NO_PROXY"
+        ) from None
 
 
 def _raw(response: httpx.Response, body: bytes) -> _answers.RawAnswer:

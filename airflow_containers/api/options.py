@@ -20,6 +20,10 @@ MAX_TIMEOUT: Final = 86_400
 
 _FRAMING_HEADERS: Final = frozenset({"content-length", "transfer-encoding", "connection", "content-type"})
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_SECRET_NAME: Final = re.compile(r"auth|cookie|credential|key|pass|secret|signature|token", re.IGNORECASE)
+_SECRET_VALUE: Final = re.compile(
+    r"(?=.*\d)\S{20,}|(?:basic|bearer|token|apikey) .*", re.IGNORECASE | re.DOTALL
+)
 _EXPECTED_URL: Final = f"expected one such as {DEFAULT_BASE_URL!r}"
 
 
@@ -33,7 +37,8 @@ class ClientOptions:
     :param project: sent as ``OpenAI-Project``.
     :param auth: ``bearer`` sends ``Authorization: Bearer <key>``, ``api-key`` sends ``api-key: <key>``
         (Azure).
-    :param timeout: seconds for one attempt, up to 86,400; at most 10 of them for the connection.
+    :param timeout: seconds for one attempt, up to 86,400; at most 10 of them to connect to one address of the
+        host.
     :param max_retries: attempts after the first, 0 or more.
     :param max_elapsed: seconds from the first attempt after which no further one starts.
     :param verify: ``False`` turns certificate checks off; a text is the path of a CA bundle (a file or a
@@ -86,14 +91,25 @@ class ClientOptions:
                 f"verify: got {quoted(self.verify)}, expected True, False or the path of a CA bundle"
             )
         object.__setattr__(self, "headers", _checked_headers(self.headers))
+        self._refuse_double_headers()
         object.__setattr__(self, "proxy", _checked_proxy(self.proxy))
+
+    def _refuse_double_headers(self) -> None:
+        set_elsewhere = {
+            "authorization": "the API key" if self.auth == "bearer" else None,
+            "api-key": "the API key" if self.auth == "api-key" else None,
+            "openai-organization": "the organization" if self.organization else None,
+            "openai-project": "the project" if self.project else None,
+        }
+        for name in self.headers:
+            if field_name := set_elsewhere.get(name.lower()):
+                raise ConfigurationError(f"headers: {name!r} would replace {field_name}; give one of them")
 
     def secret_values(self) -> list[str]:
         """Return every value in these options that must not be shown."""
-        headers = [reveal(value) for value in self.headers.values()]
-        # A server that echoes a header may leave out its scheme ("Bearer", "Basic").
-        tokens = [header.partition(" ")[2].strip() for header in headers]
-        values = [reveal(self.api_key), *headers, *tokens]
+        values = [reveal(self.api_key)]
+        for name, value in self.headers.items():
+            values += secret_parts(name, reveal(value))
         if self.proxy is not None:
             proxy = reveal(self.proxy)
             password = urlsplit(proxy).password or ""
@@ -113,6 +129,17 @@ class ClientOptions:
         if self.project:
             headers["openai-project"] = self.project
         return headers | {name.lower(): reveal(value) for name, value in self.headers.items()}
+
+
+def secret_parts(name: str, value: str) -> list[str]:
+    """Return what must not be shown of a header: nothing of one that is no secret, such as ``X-Team: data``.
+
+    A secret is what its name says to be one, and any long word with a digit in it.
+    """
+    if not _SECRET_NAME.search(name) and not _SECRET_VALUE.fullmatch(value):
+        return []
+    # A server that echoes a header may leave out its scheme ("Bearer", "Basic").
+    return [value, value.rpartition(" ")[2]]
 
 
 def reveal(value: SecretStr | str) -> str:
@@ -148,6 +175,8 @@ def _checked_headers(headers: Mapping[str, SecretStr | str]) -> dict[str, Secret
     if not isinstance(headers, Mapping):
         raise ConfigurationError(f"headers: got {shape(headers)}, expected a mapping of names to texts")
     name: Any
+    if len({str(name).lower() for name in headers}) < len(headers):
+        raise ConfigurationError("headers: one name is given twice, in other capitals; give it once")
     for name, value in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise ConfigurationError(f"headers: {name!r} is not a header name")
@@ -163,7 +192,7 @@ def _checked_proxy(proxy: SecretStr | str | None) -> SecretStr | None:
     text = _checked_text("proxy", proxy)
     try:
         url = urlsplit(text)
-        valid = url.scheme in ("http", "https", "socks5", "socks5h") and bool(url.hostname)
+        valid = url.scheme in ("http", "https") and bool(url.hostname)
         _ = url.port
     except ValueError:
         valid = False
@@ -187,6 +216,12 @@ def _checked_base_url(value: str) -> str:
         raise ConfigurationError(
             f"base_url: a text of {len(text)} characters that is no http or https URL, {_EXPECTED_URL}"
         )
+    try:
+        url.hostname.rstrip(".").encode("idna")
+    except UnicodeError:
+        raise ConfigurationError(
+            f"base_url: its host has an empty or over-long label, {_EXPECTED_URL}"
+        ) from None
     if "@" in url.netloc:
         raise ConfigurationError(
             "base_url: it has user information; put the key into the password (api_key), and other "

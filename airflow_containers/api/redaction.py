@@ -24,6 +24,9 @@ MAX_DEPTH = 100
 
 _MIN_CUT_LENGTH = 6
 _MIN_BEGINNING_LENGTH = 12
+_MAX_ENCODED_LENGTH = 65_536
+"""Longer secrets are looked for as they are and as JSON has them: each further form costs as much again."""
+
 _UNCHANGED = re.compile(r"[A-Za-z0-9_.~-]+")
 """Texts that no usual encoding but Base64 changes."""
 
@@ -40,12 +43,17 @@ class Redactor:
     before an ellipsis or the end of the text.
 
     :param secrets: the values; empty ones are ignored.
+    :param known: texts that the caller sent in clear and gets back as they are, such as the name of a
+        container, although a secret may begin like the end of one.
     """
 
-    def __init__(self, secrets: Iterable[str]) -> None:
+    def __init__(self, secrets: Iterable[str], *, known: Iterable[str] = ()) -> None:
+        self._known = frozenset(known)
         values = {secret for secret in secrets if secret}
         self._whole = frozenset(values)
         self._parts = tuple(secret for secret in values if len(secret) >= MIN_SECRET_LENGTH)
+        # As it is, and as it stands in the body of a request, which an echo may have encoded as a whole.
+        self._plain = tuple({form for secret in self._parts for form in (secret, *_json_forms(secret))})
         forms = {form for secret in self._parts for form in _forms(secret)}
         self._forms = tuple(sorted(forms, key=len, reverse=True))
         self._starts = tuple({form[:_MIN_CUT_LENGTH] for form in forms})
@@ -53,10 +61,10 @@ class Redactor:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self._whole)} secrets>"
 
-    def extended(self, secrets: Iterable[str]) -> Redactor:
-        """Return a redactor that knows ``secrets`` too; this one if there are none."""
+    def extended(self, secrets: Iterable[str], *, known: Iterable[str] = ()) -> Redactor:
+        """Return a redactor that knows ``secrets`` and ``known`` too; this one if there are no secrets."""
         added = [secret for secret in secrets if secret]
-        return Redactor((*self._whole, *added)) if added else self
+        return Redactor((*self._whole, *added), known=(*self._known, *known)) if added else self
 
     def text(self, text: str) -> str:
         """Return ``text`` without the secrets, and without what UTF-8 cannot encode, so it can be stored."""
@@ -64,6 +72,8 @@ class Redactor:
             text = text.encode("utf-8", "replace").decode("utf-8")
         if text in self._whole:
             return MASK
+        if text in self._known and not any(secret in text for secret in self._parts):
+            return text
         return self._masked(self._decoded(text))
 
     def answer(self, body: bytes, value: Any) -> Any:
@@ -92,7 +102,8 @@ class Redactor:
             return {self.text(key): self.data(item, _depth + 1) for key, item in value.items()}
         if isinstance(value, list):
             return [self.data(item, _depth + 1) for item in value]
-        return value
+        # A server may have read a secret of digits as a number. A truth value is no number here.
+        return MASK if isinstance(value, int | float) and str(value) in self._whole else value
 
     def _may_hold(self, text: str) -> bool:
         for start in self._starts:  # noqa: SIM110 - this is called for each string of an answer
@@ -107,7 +118,7 @@ class Redactor:
         for decode in _DECODERS:
             once = decode(text)
             for decoded in (once, decode(once)) if once != text else ():
-                if any(decoded.count(secret) > text.count(secret) for secret in self._parts):
+                if any(decoded.count(secret) > text.count(secret) for secret in self._plain):
                     text = decoded
         return text
 
@@ -124,18 +135,19 @@ class Redactor:
 
 def _without_beginnings(text: str, form: str) -> str:
     start = form[:_MIN_CUT_LENGTH]
-    at = text.find(start)
+    parts: list[str] = []
+    kept, at = 0, text.find(start)
     while at >= 0:
         end = at + len(start)
         while end < len(text) and end - at < len(form) and text[end] == form[end - at]:
             end += 1
         if end - at >= _MIN_BEGINNING_LENGTH or _CUT.match(text, end):
-            text = text[:at] + MASK + text[end:]
-            at += len(MASK)
+            parts += (text[kept:at], MASK)
+            kept = end
+            at = text.find(start, end)
         else:
-            at += 1
-        at = text.find(start, at)
-    return text
+            at = text.find(start, at + 1)
+    return "".join((*parts, text[kept:]))
 
 
 def _unescaped(text: str) -> str:
@@ -154,20 +166,27 @@ _DECODERS = (_unescaped, html.unescape, unquote, unquote_plus)
 
 
 def _forms(secret: str) -> set[str]:
+    if len(secret) > _MAX_ENCODED_LENGTH:
+        return {secret, *_json_forms(secret)}
     data = secret.encode("utf-8", "surrogatepass")
     if _UNCHANGED.fullmatch(secret):
-        return {secret, *_base64_forms(data)}
+        return {secret, data.hex(), *_base64_forms(data)}
+    sent = [form.encode("utf-8", "surrogatepass") for form in (secret, *_json_forms(secret))]
     return {
         secret,
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
+        *_json_forms(secret),
+        *(form.hex() for form in sent),
+        *(encoded for form in sent for encoded in _base64_forms(form)),
         repr(secret)[1:-1],
         html.escape(secret),
         quote(data, safe=""),
         quote(data),
         quote_plus(data),
-        *_base64_forms(data),
     }
+
+
+def _json_forms(secret: str) -> tuple[str, str]:
+    return json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]
 
 
 def _base64_forms(data: bytes) -> Iterable[str]:

@@ -6,6 +6,7 @@ was expected, and never quote anything of a secret.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ _MAX_LINES = 10
 _MAX_SHOWN = 40
 """Characters of a text, or of an unknown field's name, that a message shows."""
 
+_FIELD_NAME = re.compile(r"[A-Za-z_]{1,24}")
 _NEVER_QUOTED = ("domain_secrets", "source", "headers", "proxy", "api_key")
 
 
@@ -100,6 +102,12 @@ def _line(root: type[BaseModel], detail: ErrorDetails, rename: Callable[[str], s
         return f"{path}: {message}"
     if kind == "extra_forbidden":
         accepted = ", ".join(_model_at(root, location[:-1]).model_fields)
+        name = str(location[-1])
+        if not _FIELD_NAME.fullmatch(name):
+            # Somebody may have swapped a key and its value, so a name that looks like none is not quoted.
+            return (
+                f"{rename(_path(location[:-1]))}: unknown field ({shape(name)}), expected one of: {accepted}"
+            )
         return f"{path}: unknown field, expected one of: {accepted}"
     if kind in ("too_short", "too_long") and isinstance(detail["input"], SecretStr):
         # Pydantic counts a secret's characters as it counts a list's entries.

@@ -6,6 +6,7 @@ connection and the field, and shows no value that could be a secret.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from airflow_containers.api import ClientOptions, ConfigurationError
+from airflow_containers.api.options import secret_parts
 from airflow_containers.hooks._base_url import join_base_url
 from airflow_containers.provider_info import CONNECTION_TYPE
 
@@ -146,10 +148,9 @@ def secrets_of(fields: ConnectionFields | None, environ: Mapping[str, str]) -> l
 
 
 def _header_secrets(headers: Any) -> Iterator[str]:
-    for value in (_json_object(headers) or {}).values():
+    for name, value in (_json_object(headers) or {}).items():
         if isinstance(value, str):
-            yield value
-            yield value.rpartition(" ")[2]  # the credential behind "Bearer" or "Basic"
+            yield from secret_parts(name, value)
 
 
 def _proxy_secrets(proxy: Any) -> Iterator[str]:
@@ -344,7 +345,7 @@ def _own_options(fields: ConnectionFields, environ: Mapping[str, str]) -> Client
         )
     if not (fields.password or "").strip():
         raise ConfigurationError("password: it is empty, expected the API key")
-    options = _options(
+    return _options(
         api_key=SecretStr(fields.password or ""),
         base_url=join_base_url(fields.host, fields.schema, fields.port),
         organization=extras.organization,
@@ -356,20 +357,6 @@ def _own_options(fields: ConnectionFields, environ: Mapping[str, str]) -> Client
         headers=extras.headers,
         auth=extras.auth,
     )
-    _refuse_double_headers(options)
-    return options
-
-
-def _refuse_double_headers(options: ClientOptions) -> None:
-    given_elsewhere = {
-        "authorization": "the password" if options.auth == "bearer" else None,
-        "api-key": "the password" if options.auth == "api-key" else None,
-        "openai-organization": "the extra 'organization'" if options.organization else None,
-        "openai-project": "the extra 'project'" if options.project else None,
-    }
-    for name in options.headers:
-        if place := given_elsewhere.get(name.lower()):
-            raise ConfigurationError(f"extra 'headers': {name!r} would replace {place}; give one of them")
 
 
 def _openai_options(fields: ConnectionFields, environ: Mapping[str, str]) -> ClientOptions:
@@ -422,7 +409,11 @@ def _openai_options(fields: ConnectionFields, environ: Mapping[str, str]) -> Cli
 
 def _options(**given: Any) -> ClientOptions:
     """Return options with the defaults of the client for everything that is not given."""
-    return ClientOptions(**{name: value for name, value in given.items() if value is not None})
+    options = {name: value for name, value in given.items() if value is not None}
+    # Long time-outs were asked for, so the attempts that were asked for should fit in as well.
+    plain = ClientOptions(**options)
+    needed = (1 + plain.max_retries) * plain.timeout
+    return dataclasses.replace(plain, max_elapsed=max(plain.max_elapsed, needed))
 
 
 def named(conn_id: str, error: ValueError) -> ConfigurationError:

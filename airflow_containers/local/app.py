@@ -12,6 +12,7 @@ import traceback
 from pathlib import Path
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -37,6 +38,7 @@ from airflow_containers.local.http import ApiRequest, Router, error_response
 from airflow_containers.local.ids import Ids
 from airflow_containers.local.journal import Journal
 from airflow_containers.local.store import Store
+from airflow_containers.local.web_pages import is_loopback, refuse_any_page, refuse_foreign_page
 
 MAX_BODY_BYTES = 128 << 20
 """Longest request body: the largest inline skill (67 MiB of base64) and as much again."""
@@ -44,7 +46,8 @@ MAX_BODY_BYTES = 128 << 20
 _DRAIN_FACTOR = 4
 _API_VERSION = "2020-10-01"
 _CONTAINER_ID = re.compile(r"/(cntr_[0-9a-f]{48})(?:/|$)")
-_LOOPBACK = re.compile(r"127\.[\d.]+|::1|::ffff:127\.[\d.]+|localhost|testclient|")
+_IN_PROCESS = ("", "testclient")
+"""Client addresses of requests that came through no socket."""
 
 
 def create_app(
@@ -100,7 +103,11 @@ class LocalApp:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        content, size = await self._read(receive)
+        try:
+            content, size = await self._read(receive)
+        except ClientDisconnect:
+            # Part of a request is no request: it is not carried out, and there is nobody to answer.
+            return
         request = ApiRequest(scope, receive, content or b"")
         admin = scope["path"].startswith(admin_urls.PREFIX)
         started = time.perf_counter()
@@ -123,13 +130,16 @@ class LocalApp:
             await delivery.deliver(response, fault, scope, receive, send)
 
     async def _read(self, receive: Receive) -> tuple[bytes | None, int]:
-        """Read the body; ``None`` when it is too long, of which the rest is read and thrown away."""
+        """Read the body; ``None`` when it is too long, of which the rest is read and thrown away.
+
+        :raises starlette.requests.ClientDisconnect: when the connection ends before the body does.
+        """
         chunks: list[bytes] = []
         size = 0
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                return b"".join(chunks), size
+                raise ClientDisconnect
             chunk = message.get("body", b"")
             size += len(chunk)
             if size <= self._max_body_bytes:
@@ -189,6 +199,8 @@ class LocalApp:
         return await handler(request)
 
     def _authorize(self, request: ApiRequest) -> None:
+        if self._api_key is None:
+            refuse_foreign_page(request.headers)
         key = _sent_key(request)
         if not key:
             raise UnauthorizedError.missing()
@@ -198,8 +210,11 @@ class LocalApp:
     def _authorize_admin(self, request: ApiRequest) -> None:
         if self._api_key is not None:
             self._authorize(request)
-        elif not _LOOPBACK.fullmatch(request.client.host if request.client else ""):
+            return
+        client = request.client.host if request.client else ""
+        if client not in _IN_PROCESS and not is_loopback(client):
             raise RemoteNotAllowedError
+        refuse_any_page(request.headers)
 
     def _name(self, request: ApiRequest) -> str | None:
         """The container that a request is about, for faults that ask."""

@@ -5,6 +5,7 @@
     ApiError
     ├── InvalidRequestError       400, a request that breaks a rule; `param` and `code` say which
     ├── UnauthorizedError         401, no key or a wrong key
+    ├── WebPageError              403, a web page calls a server that has no key
     ├── UnknownUrlError           404, no such route
     ├── MethodNotAllowedError     405, the route exists for other methods
     ├── PayloadTooLargeError      413, the request body is over the server's limit
@@ -68,6 +69,23 @@ class UnauthorizedError(ApiError):
         return cls(
             "Incorrect API key provided. Use the key that the local server was started with (--api-key).",
             code="invalid_api_key",
+        )
+
+
+class WebPageError(ApiError):
+    """A web page calls, or could be calling, and the server has no key (403).
+
+    :param header: the header that shows it.
+    :param value: of that header.
+    """
+
+    status = 403
+
+    def __init__(self, header: str, value: str) -> None:
+        super().__init__(
+            f"Refused for its header '{header}: {value[:100]}': without an --api-key, the server takes no requests "
+            "from web pages, nor admin requests under any other name than localhost or a loopback address. "
+            "Start the server with --api-key and send that key."
         )
 
 

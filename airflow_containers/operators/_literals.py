@@ -9,6 +9,10 @@ from typing import Any, cast
 
 from airflow_containers.operators._errors import InvalidTaskArgumentError
 
+_EXPECTED_CONTAINER = (
+    "the id of a container. The create task has pushed no id to XCom: check that it ran in this DAG run and "
+    "succeeded. The ids of a mapped create task go to `expand`, one for each delete task"
+)
 RENDERED_TO_NOTHING = frozenset({"", "None", "null", "undefined", "[]"})
 
 
@@ -45,6 +49,21 @@ def check_id(task_id: str, field: str, value: Any, expected: str) -> None:
     from airflow_containers.api.validation import quoted
 
     raise InvalidTaskArgumentError(f"Task {task_id!r}: {field}: got {quoted(value)}, expected {expected}")
+
+
+def check_container_id(task_id: str, value: Any) -> None:
+    """Check the id of a container, as it was written or as it was rendered.
+
+    :raises InvalidTaskArgumentError: if it is none.
+    """
+    check_id(task_id, "container_id", value, _EXPECTED_CONTAINER)
+    from airflow_containers.api.endpoints import retrieve_container
+    from airflow_containers.api.errors import InvalidRequestError
+
+    try:
+        retrieve_container(value)
+    except InvalidRequestError as error:
+        raise InvalidTaskArgumentError(f"Task {task_id!r}: {error}") from None
 
 
 def is_dynamic(value: Any) -> bool:

@@ -13,6 +13,7 @@ from airflow_containers.hooks.container import ContainerHook
 from airflow_containers.links import ContainerLink
 from airflow_containers.operators._errors import fail_if_final
 from airflow_containers.operators._literals import (
+    check_container_id,
     check_create_fields,
     check_id,
     check_when_expanded,
@@ -37,10 +38,6 @@ CREATE_FIELDS = (
 
 _CHECKED_FIELDS = (*CREATE_FIELDS, "unique_name")
 _EXPECTED_CONNECTION = "the id of an Airflow connection"
-_EXPECTED_CONTAINER = (
-    "the id of a container. The create task has pushed no id to XCom: check that it ran in this DAG run and "
-    "succeeded. The ids of a mapped create task go to `expand`, one for each delete task"
-)
 
 
 class CreateContainerOperator(BaseOperator):
@@ -196,7 +193,7 @@ class DeleteContainerOperator(BaseOperator):
         self.container_id = container_id
         self.conn_id = conn_id
         if not is_dynamic(container_id):
-            check_id(self.task_id, "container_id", container_id, _EXPECTED_CONTAINER)
+            check_container_id(self.task_id, container_id)
         _check_connection(self, literal=True)
 
     @cached_property
@@ -215,7 +212,7 @@ class DeleteContainerOperator(BaseOperator):
 
         ContainerLink.persist(context, None)
         container_id = self.container_id
-        check_id(self.task_id, "container_id", container_id, _EXPECTED_CONTAINER)
+        check_container_id(self.task_id, container_id)
         _check_connection(self)
         with fail_if_final(self.task_id), self.hook as hook:
             ContainerLink.persist(context, hook.dashboard_url(container_id))

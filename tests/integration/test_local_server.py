@@ -58,13 +58,14 @@ def _client(server: LocalServer) -> httpx.Client:
     )
 
 
-def _serve(*options: str, **environment: str) -> subprocess.Popen[str]:
+def _serve(*options: str, stdin: int | None = None) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "airflow_containers.cli", "serve", *options],
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(_ROOT), **environment},
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
     )
 
 
@@ -96,6 +97,44 @@ def test_the_command_says_when_it_is_ready_and_ends_cleanly(tmp_path: Path, numb
     process.send_signal(number)
     rest, errors = process.communicate(timeout=20)
     assert (0, "", "") == (process.returncode, rest, errors)
+
+
+@pytest.mark.parametrize("state", ["keep", "discard"])
+def test_the_command_can_end_with_its_input(tmp_path: Path, state: str) -> None:
+    """At the end of standard input it ends cleanly; it discards its own files alone, and only then."""
+    state_dir = tmp_path / "s"
+    for leave in ("signal", "end of input"):
+        with _serve(
+            *("--port", "0", "--state-dir", str(state_dir), "--until-eof", state), stdin=subprocess.PIPE
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("listening on ")
+            process.stdin.write("what is written there does not matter\n")
+            process.stdin.flush()
+            if leave == "signal":
+                process.terminate()
+                assert process.wait(20) == 0
+                assert (state_dir / "state.db").exists()
+                (state_dir / "other").touch()
+            process.stdin.close()
+            assert process.wait(20) == 0
+            assert process.stderr is not None
+            assert process.stderr.read() == ""
+    assert (state == "discard") == (["other"] == [path.name for path in state_dir.iterdir()])
+
+
+def test_nobody_there_any_more(tmp_path: Path) -> None:
+    """Input and output that end before the server is ready are as good as an end afterwards."""
+    with _serve(
+        *("--port", "0", "--state-dir", str(tmp_path / "s"), "--until-eof", "discard"), stdin=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(20)
+        assert not (tmp_path / "s").exists()
 
 
 def test_an_open_connection_does_not_keep_the_server_up(tmp_path: Path) -> None:
@@ -363,6 +402,28 @@ def test_a_canary_is_neither_on_disk_nor_printed(tmp_path: Path) -> None:
     assert _CANARY not in repr(entries) + stderr
     assert b"cntr_" in stored
     assert _CANARY.encode() not in stored
+
+
+def test_a_request_that_breaks_off_is_not_carried_out(server: LocalServer) -> None:
+    """Less of the body than was announced, then the end: nothing is made and nothing is journaled."""
+    target = urlsplit(server.base_url)
+    whole = b'{"name": "cut short"}'
+    for end in (socket.SHUT_WR, socket.SHUT_RDWR):
+        with socket.create_connection((target.hostname or "", target.port or 0), timeout=10) as connection:
+            connection.sendall(
+                b"POST /v1/containers HTTP/1.1\r\nhost: x\r\nauthorization: Bearer k\r\n"
+                b"content-type: application/json\r\ncontent-length: 5000\r\n\r\n" + whole
+            )
+            time.sleep(0.2)
+            connection.shutdown(end)
+            if end == socket.SHUT_WR:
+                while connection.recv(65536):
+                    pass
+    time.sleep(0.2)
+
+    assert [] == server.containers()
+    assert [] == server.requests()
+    assert "" == server.stderr
 
 
 def test_chunked_bodies_and_kept_connections(server: LocalServer) -> None:

@@ -139,7 +139,7 @@ BAD_INPUT: list[tuple[dict[str, Any], str]] = [
     ({"file_ids": b"file-1"}, f"file_ids: got an object of type bytes, expected {LIST}"),
     (
         {"file_ids": {"id": "file-1"}},
-        f"file_ids: got a mapping, expected {LIST}; for one entry write [{{…}}]",
+        f"file_ids: got a mapping, expected {LIST}",
     ),
     ({"file_ids": ["file-1", 2]}, "file_ids[1]: got the number 2, expected a text"),
     ({"file_ids": ["file-1", None]}, "file_ids[1]: got None, expected a text"),

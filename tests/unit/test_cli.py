@@ -31,6 +31,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["serve", "--prot", "1"],
         ["serve", "--po", "1"],
         ["serve", "--port", "x"],
+        ["serve", "--until-eof"],
+        ["serve", "--until-eof", "both"],
         ["demo", "x"],
     ],
     ids=" ".join,
@@ -69,13 +71,6 @@ def test_the_state_directory_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_p
     for value in ("", "relative"):
         monkeypatch.setenv("XDG_STATE_HOME", value)
         assert tmp_path / ".local/state/airflow-containers" == cli.default_state_dir()
-
-
-def test_the_command_line_and_the_starter_agree_on_the_keys_variable() -> None:
-    """The starter hands the key over where the command looks for it."""
-    from airflow_containers.local import process
-
-    assert process.API_KEY_VARIABLE == cli._API_KEY_VARIABLE
 
 
 def test_without_the_extra_the_way_to_get_it_is_said(

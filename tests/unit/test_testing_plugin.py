@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,6 +22,7 @@ _ROOT = Path(airflow_containers.__file__).parents[1]
 
 _SUITE = """
 import json, os, urllib.request
+import pytest
 
 def call(method, url, key, body=None):
     request = urllib.request.Request(url, json.dumps(body).encode() if body else None, method=method)
@@ -43,13 +49,34 @@ def test_two(containers_server):
 
 def test_three(containers_server):
     assert containers_server.containers() == []
+
+def test_four(containers_server, containers_connection):
+    connection = json.loads(os.environ["AIRFLOW_CONN_OPENAI_CONTAINERS_DEFAULT"])
+    headers = {"api-key": connection["password"]}
+    request = urllib.request.Request(connection["host"] + "/containers", headers=headers)
+    assert urllib.request.urlopen(request).status == 200
+    httpx = pytest.importorskip("httpx")
+    assert httpx.get(connection["host"] + "/containers", headers=headers).status_code == 200
+    assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "intranet.example.com,127.0.0.1"
+
+def test_five():
+    assert os.environ.get("NO_PROXY") == "intranet.example.com"
+    assert "no_proxy" not in os.environ
 """
 
 
 def test_the_fixtures_in_a_suite_of_their_own(tmp_path: Path) -> None:
-    """Each test gets an empty server, also after one that killed it; the connection is taken back."""
+    """Each test gets an empty server, also after one that killed it; what the connection set is taken back.
+
+    A proxy that leads nowhere is in none's way.
+    """
     (tmp_path / "test_suite.py").write_text(_SUITE, encoding="utf-8")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_CONN_")}
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("AIRFLOW_CONN_") and not key.lower().endswith("_proxy")
+    }
+    proxy = {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "intranet.example.com"}
     result = subprocess.run(
         [
             sys.executable,
@@ -63,14 +90,14 @@ def test_the_fixtures_in_a_suite_of_their_own(tmp_path: Path) -> None:
             ".",
         ],
         cwd=tmp_path,
-        env={**environment, "PYTHONPATH": str(_ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env={**environment, **proxy, "PYTHONPATH": str(_ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
 
-    assert "3 passed" in result.stdout, result.stdout + result.stderr
+    assert "5 passed" in result.stdout, result.stdout + result.stderr
 
 
 @pytest.fixture
@@ -161,7 +188,87 @@ def test_a_temporary_state_directory_is_removed() -> None:
         assert state_dir.is_dir()
         assert f"<LocalServer {server.base_url}>" == repr(server)
 
-    assert not state_dir.parent.exists()
+    assert not state_dir.exists()
+
+
+def test_a_temporary_state_directory_survives_a_restart() -> None:
+    """In good order or not, what was there before is there afterwards."""
+    with LocalServer() as server:
+        _post(server, "kept")
+        server.restart()
+        assert ["kept"] == [row["name"] for row in server.alive()]
+        server.kill()
+        server.restart()
+        assert ["kept"] == [row["name"] for row in server.alive()]
+
+
+@pytest.mark.parametrize("options", [{"start_timeout": 0.0}, {"api_key": " "}], ids=["slow", "wrong"])
+def test_a_failed_start_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    """Neither a process nor a log nor a state directory; the next try is a new one."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    server = LocalServer(**options)
+
+    with pytest.raises(LocalServerError):
+        server.start()
+    assert server.pid is None
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_an_interrupted_start_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control-C while a server gets ready ends it, too."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    server = LocalServer()
+
+    def interrupt(process: subprocess.Popen[str]) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server, "_first_line", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        server.start()
+    assert server.pid is None
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("temporary", [True, False])
+def test_a_server_does_not_outlive_a_killed_starter(tmp_path: Path, temporary: bool) -> None:
+    """After SIGKILL it ends by itself; a temporary state goes with it, a directory that was given stays."""
+    temp, given = tmp_path / "temp", tmp_path / "given"
+    temp.mkdir()
+    code = (
+        "import sys, time; from airflow_containers.testing import LocalServer; "
+        f"server = LocalServer({None if temporary else str(given)!r}).start(); "
+        "print(server.base_url, flush=True); time.sleep(600)"
+    )
+    starter = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temp), "PYTHONPATH": str(_ROOT)},
+    )
+    assert starter.stdout is not None
+    target = urlsplit(starter.stdout.readline().strip())
+    address = (target.hostname or "", target.port or 0)
+    socket.create_connection(address).close()
+    starter.kill()
+    starter.wait()
+    starter.stdout.close()
+
+    deadline = time.monotonic() + 30
+    while (_answers(address) or list(temp.iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _answers(address)
+    assert [] == list(temp.iterdir())
+    assert temporary != (given / "state.db").exists()
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address).close()
+    except ConnectionError:
+        return False
+    return True
 
 
 def test_the_state_can_be_kept(tmp_path: Path) -> None:

@@ -243,8 +243,29 @@ class TestErrorClasses:
             }
         }
         error = refused(404, body, {"apim-request-id": "a-1"})
-        expected = "GET /containers/cntr_1: HTTP 404: Resource not found (request id a-1)"
-        assert (ContainerGoneError, expected) == (type(error), str(error))
+        expected = "GET /containers/cntr_1: HTTP 404: Resource not found (request id a-1). The base URL"
+        assert NotFoundError is type(error)
+        assert str(error).startswith(expected)
+
+    @pytest.mark.parametrize(
+        ("body", "expected"),
+        [
+            ({"detail": "Not Found"}, NotFoundError),
+            ({"message": "no Route matched with those values"}, NotFoundError),
+            (
+                {"error": {"code": "DeploymentNotFound", "message": "The deployment is not there."}},
+                NotFoundError,
+            ),
+            ({"error": {"message": "Invalid URL (GET /v2/containers/cntr_1)"}}, NotFoundError),
+            ({"error": {"message": "Container with id 'cntr_1' not found."}}, ContainerGoneError),
+            ({"error": {"message": "No such container."}}, ContainerGoneError),
+        ],
+    )
+    def test_only_a_404_about_the_container_says_that_it_is_gone(
+        self, body: dict[str, Any], expected: type[Exception]
+    ) -> None:
+        """A wrong base URL is not taken for a deleted container, which would stay alive."""
+        assert expected is type(refused(404, body, {}))
 
 
 class TestBodies:
@@ -314,13 +335,35 @@ class TestBodies:
         assert str(error).startswith(f"POST /containers: HTTP 200 with {expected}, expected a Container. ")
         assert "A container named 'report' may exist all the same" in str(error)
 
-    @pytest.mark.parametrize(
-        "body", [b"", b" ", b"deleted", b"[]", b"null", b'{"deleted": "yes", "id": 5}', b"{"]
-    )
+    @pytest.mark.parametrize("body", [b"", b" ", b"{}", b'{"deleted": "yes", "id": 5}'])
     @pytest.mark.parametrize("status", [200, 202, 204])
     def test_a_delete_needs_no_body(self, run: Callable[..., Any], status: int, body: bytes) -> None:
         """The official client does not read it; some servers send none."""
         run(lambda request: httpx.Response(status, content=body), OPERATIONS["delete"], options())
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"deleted",
+            b"[]",
+            b"{",
+            b"<html>sign in</html>",
+            b'{"id": "cntr_1", "deleted": false}',
+            b'{"error": {"message": "upstream failed"}}',
+        ],
+    )
+    def test_a_body_that_does_not_say_deleted_is_no_success(
+        self, run: Callable[..., Any], body: bytes
+    ) -> None:
+        """A sign-in page with status 200 is not taken for a deleted container."""
+        with pytest.raises(InvalidResponseError):
+            run(lambda request: httpx.Response(200, content=body), OPERATIONS["delete"], options())
+
+    @pytest.mark.parametrize("body", [{}, {"status": "ok"}, {"error": {"message": "no"}}])
+    def test_a_list_without_data_is_none(self, run: Callable[..., Any], body: dict[str, Any]) -> None:
+        """Another service's answer is not taken for an empty list."""
+        with pytest.raises(InvalidResponseError):
+            run(lambda request: httpx.Response(200, json=body), OPERATIONS["list"], options())
 
     def test_an_answer_of_any_depth_and_any_characters_is_read(self, run: Callable[..., Any]) -> None:
         """A container that exists is not lost over a field that nobody can store."""

@@ -305,7 +305,7 @@ class TestRequests:
 
         def handler(request: httpx.Request) -> httpx.Response:
             seen.append(request)
-            return httpx.Response(200, json={"id": "cntr_1"})
+            return httpx.Response(200, json={"id": "cntr_1", "data": []})
 
         call(handler, lambda client: client.retrieve("eu:cntr_1"))
         call(handler, lambda client: client.delete("cntr_1"))

@@ -178,10 +178,39 @@ def test_headers_of_a_request() -> None:
     assert "data" == found["x-team"]
 
 
-def test_a_header_of_the_user_wins() -> None:
-    """A gateway may want another ``Authorization`` than the key."""
-    options = ClientOptions(api_key="sk-1", headers={"Authorization": "Basic eDp5"})
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"headers": {"Authorization": "Basic eDp5"}}, "'Authorization' would replace the API key"),
+        ({"headers": {"API-Key": "x"}, "auth": "api-key"}, "'API-Key' would replace the API key"),
+        ({"headers": {"OpenAI-Project": "x"}, "project": "y"}, "'OpenAI-Project' would replace the project"),
+        ({"headers": {"X-A": "1", "x-a": "2"}}, "one name is given twice"),
+    ],
+)
+def test_a_header_that_contradicts_another_is_refused(given: dict[str, Any], expected: str) -> None:
+    """Which of two values would be sent is not left to chance."""
+    with pytest.raises(ConfigurationError, match=expected):
+        ClientOptions(api_key="sk-1", **given)
+
+
+def test_another_authorization_beside_azures_key() -> None:
+    """A gateway may want an ``Authorization`` of its own where the key goes elsewhere."""
+    options = ClientOptions(api_key="sk-1", auth="api-key", headers={"Authorization": "Basic eDp5"})
     assert "Basic eDp5" == options.request_headers()["authorization"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"X-Team": "data platform", "X-Env": "production"}, []),
+        ({"X-Auth": "short"}, ["short", "short"]),
+        ({"X-Gateway": "Bearer abcdefg"}, ["Bearer abcdefg", "abcdefg"]),
+        ({"X-Opaque": "0123456789abcdef0123"}, ["0123456789abcdef0123"] * 2),
+    ],
+)
+def test_only_headers_that_are_secrets_are_hidden(headers: dict[str, str], expected: list[str]) -> None:
+    """The name of a team is not taken out of every text of an answer."""
+    assert ["sk-1", *expected] == ClientOptions(api_key="sk-1", headers=headers).secret_values()
 
 
 @pytest.mark.parametrize(
@@ -241,12 +270,10 @@ class TestSecrets:
 
 
 def test_a_host_that_the_http_client_refuses_is_found_at_once() -> None:
-    """A host name that cannot be encoded is found when the client is made, not by its first call."""
-    options = ClientOptions(api_key="sk-1", base_url="https://ü..example.com/v1")
-    with pytest.raises(ConfigurationError) as caught:
-        ContainersClient(options)
-    expected = "base_url: 'https://ü..example.com/v1' is not a URL with a valid host name"
-    assert expected == str(caught.value)
+    """A host name that cannot be encoded is found when the options are made, not by the first call."""
+    for host in ("ü..example.com", "api..example.com", f"{'a' * 64}.example.com", ".example.com"):
+        with pytest.raises(ConfigurationError, match="base_url: its host has an empty or over-long label"):
+            ClientOptions(api_key="sk-1", base_url=f"https://{host}/v1")
 
 
 class TestVerify:

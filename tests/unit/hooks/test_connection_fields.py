@@ -158,11 +158,11 @@ BAD_EXTRAS: list[tuple[Any, str]] = [
     ({"headers": {"X A": CANARY}}, "'X A' is not a header name"),
     ({"headers": {"X-A": CANARY, "x-a": CANARY}}, "extra 'headers': 'x-a' is given more than once"),
     ({"headers": {"Host": CANARY}}, "extra 'headers': 'host' is set by the client itself"),
-    ({"headers": {"Authorization": CANARY}}, "'Authorization' would replace the password"),
-    ({"auth": "api-key", "headers": {"API-Key": CANARY}}, "'API-Key' would replace the password"),
+    ({"headers": {"Authorization": CANARY}}, "'Authorization' would replace the API key"),
+    ({"auth": "api-key", "headers": {"API-Key": CANARY}}, "'API-Key' would replace the API key"),
     (
         {"project": "p", "headers": {"OpenAI-Project": CANARY}},
-        "'OpenAI-Project' would replace the extra 'project'",
+        "'OpenAI-Project' would replace the project",
     ),
     (CANARY, f"extra: expected a JSON object, got a text of {len(CANARY)} characters"),
     (f'"{CANARY}"', "extra: expected a JSON object"),
@@ -381,11 +381,11 @@ def test_missing_connection_says_how_to_make_it() -> None:
 
 
 def test_secrets_are_found_wherever_they_are() -> None:
-    """Key, header values, the credential in them, proxy and its password, both ways it can be written."""
+    """Key, secret headers, the credential in them, proxy and its password, both ways it can be written."""
     extra = {
-        "headers": json.dumps({"X-A": "Bearer tokentoken", "X-B": "1"}),
+        "headers": json.dumps({"X-A": "Bearer tokentoken", "X-B": "1", "X-Team": "data platform"}),
         "proxy": "http://me:p%40ssword@proxy.example.com",
-        "openai_client_kwargs": {"api_key": "kwargs-key", "default_headers": {"X-C": "header-c"}},
+        "openai_client_kwargs": {"api_key": "kwargs-key", "default_headers": {"X-C-Token": "header-c"}},
     }
     fields = ConnectionFields(
         "x", password=f" {KEY} ", login="sk-login-key", host="sk-host-key", extra=json.dumps(extra)

@@ -52,8 +52,12 @@ class Driver:
         content: bytes = b"",
         headers: dict[str, str] | None = None,
         chunks: int = 1,
+        cut: bool = False,
     ) -> Answer:
-        """One request; the key is ``any`` unless ``headers`` has an entry for it."""
+        """One request; the key is ``any`` unless ``headers`` has an entry for it.
+
+        With ``cut``, the client announces more of the body and leaves; the answer's status is 0 then.
+        """
         if body is not MISSING:
             content = json.dumps(body).encode()
         sent = {"authorization": "Bearer any", "content-type": "application/json", **(headers or {})}
@@ -72,7 +76,7 @@ class Driver:
         step = -(-len(content) // chunks) or 1
         parts = [content[start : start + step] for start in range(0, len(content), step)] or [b""]
         events = [
-            {"type": "http.request", "body": part, "more_body": number < len(parts)}
+            {"type": "http.request", "body": part, "more_body": cut or number < len(parts)}
             for number, part in enumerate(parts, 1)
         ]
         answer = Answer(0, {}, b"")

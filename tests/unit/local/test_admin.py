@@ -168,3 +168,79 @@ def test_another_machine_needs_a_key(make_app: Callable[..., Driver], tmp_path: 
     """Without a key, the admin endpoints answer this machine only."""
     assert make_app(tmp_path / "a", client="192.0.2.7")("GET", "/_local/health").status == 403
     assert make_app(tmp_path / "b", client="192.0.2.7", api_key="any")("GET", "/_local/health").status == 200
+
+
+_FROM_A_PAGE = [
+    {"origin": "https://www.example.com"},
+    {"origin": "null"},
+    {"origin": "http://127.0.0.1:8645"},
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site"},
+    {"host": "rebound.example.com:8645"},
+    {"host": "127.0.0.1.example.com"},
+    {"host": "192.0.2.7"},
+    {"host": "testclient"},
+    {"host": "[::2]:8645"},
+    {"host": "user@localhost"},
+]
+
+
+@pytest.mark.parametrize("headers", _FROM_A_PAGE, ids=str)
+def test_web_pages_give_no_orders(call: Driver, headers: dict[str, str]) -> None:
+    """What a browser sends for a page, or to a name that only leads here, is refused and not done."""
+    (container_id,) = _ids(call, 1)
+
+    answer = call("POST", "/_local/reset", headers={"content-type": "text/plain", **headers})
+    assert answer.status == 403
+    assert next(iter(headers)) in answer.error["message"].lower()
+    assert "--api-key" in answer.error["message"]
+    assert [container_id] == [row["id"] for row in call("GET", "/_local/containers").json["data"]]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "127.0.0.1:8645"},
+        {"host": "localhost:8645"},
+        {"host": "LocalHost"},
+        {"host": "[::1]:8645"},
+        {"host": "127.8.9.1"},
+        {"host": "localhost:8645", "sec-fetch-site": "none"},
+        {"host": "localhost:8645", "sec-fetch-site": "same-origin"},
+    ],
+    ids=str,
+)
+def test_this_machine_under_any_of_its_names_gives_orders(call: Driver, headers: dict[str, str]) -> None:
+    """Command lines, test suites, and an address typed into a browser."""
+    assert call("POST", "/_local/reset", headers=headers).status == 200
+
+
+@pytest.mark.parametrize("headers", _FROM_A_PAGE, ids=str)
+def test_with_a_key_the_key_decides(make_app: Callable[..., Driver], headers: dict[str, str]) -> None:
+    """A page does not know it."""
+    assert make_app(api_key="any")("POST", "/_local/reset", headers=headers).status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"origin": "https://www.example.com"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://localhost.example.com:8645"}, 403),
+        ({"origin": "http://localhost:3000"}, 200),
+        ({"origin": "http://[::1]"}, 200),
+        ({"host": "containers.example.com"}, 200),
+    ],
+    ids=str,
+)
+def test_the_api_is_for_no_foreign_page_either(
+    make_app: Callable[..., Driver], tmp_path: Path, headers: dict[str, str], status: int
+) -> None:
+    """As any key is accepted, a page of another host is refused; a proxy under another name is not."""
+    call = make_app(tmp_path / "a")
+    with_key = make_app(tmp_path / "b", api_key="any")
+
+    answer = call("POST", "/v1/containers", {"name": "n"}, headers=headers)
+    assert status == answer.status
+    assert (status == 200) == bool(call("GET", "/v1/containers").json["data"])
+    assert with_key("POST", "/v1/containers", {"name": "n"}, headers=headers).status == 200

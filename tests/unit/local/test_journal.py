@@ -216,3 +216,16 @@ def test_domain_secrets_are_hidden_at_any_depth(before: object, around: list[str
         value = [value] if key == 0 else {key: value}
 
     assert _CANARY not in json.dumps(redact(value))
+
+
+@pytest.mark.parametrize("content", [b"", b'{"name": "n"}'], ids=["nothing", "a whole object"])
+def test_a_request_that_breaks_off_leaves_no_trace(call: Driver, content: bytes) -> None:
+    """It is not carried out, uses up no fault and is not in the journal."""
+    call("POST", "/_local/faults", {"status": 500})
+
+    assert call("POST", "/v1/containers", content=content, cut=True).status == 0
+    assert [] == _entries(call)
+    assert [] == call("GET", "/_local/containers").json["data"]
+    assert 0 == call("GET", "/_local/faults").json["data"][0]["hits"]
+    assert call("POST", "/_local/reset", content=content, cut=True).status == 0
+    assert 1 == len(call("GET", "/_local/faults").json["data"])

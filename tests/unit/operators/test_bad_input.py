@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
 from airflow_containers.operators._errors import InvalidTaskArgumentError
 from airflow_containers.operators.container import CreateContainerOperator, DeleteContainerOperator
@@ -136,8 +136,11 @@ def test_container_id(value: Any, containers_server: LocalServer, containers_con
 def test_container_id_that_is_none(
     value: str, containers_server: LocalServer, containers_connection: str
 ) -> None:
-    """A text that would become another URL is no id."""
-    task = DeleteContainerOperator(task_id="make", container_id=value)
+    """A text that would become another URL is no id: refused as a literal and when it was rendered."""
+    with pytest.raises(InvalidTaskArgumentError, match="Task 'make': container_id: "):
+        DeleteContainerOperator(task_id="make", container_id=value)
+
+    task = templated(DeleteContainerOperator, {"container_id": value}, native=False)
     with pytest.raises(InvalidTaskArgumentError, match="Task 'make': container_id: "):
         task.execute(task_context(task))
     assert [] == containers_server.requests()
