@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from airflow_containers import __version__
+from airflow_containers.local import API_KEY_VARIABLE
 
 DEFAULT_PORT = 8645
-_API_KEY_VARIABLE = "AIRFLOW_CONTAINERS_LOCAL_API_KEY"
 
 
 def default_state_dir() -> Path:
@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     :param argv: arguments without the program's name; ``None`` takes those of the process.
-    :returns: the exit status: 0 for success, 2 for wrong options.
+    :returns: the exit status: 0 for success, 1 when the demo failed, 2 when ``serve`` cannot start.
+    :raises SystemExit: with status 2 for wrong options, with 0 after ``--help`` and ``--version``.
     """
     arguments = _parser().parse_args(argv)
     if arguments.command == "serve":
@@ -61,7 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--api-key",
         metavar="KEY",
-        help=f"the only key to accept (default: ${_API_KEY_VARIABLE}; without either, any key will do)",
+        help=f"the only key to accept (default: ${API_KEY_VARIABLE}; without either, any key will do)",
+    )
+    serve.add_argument(
+        "--until-eof",
+        choices=("keep", "discard"),
+        help="stop when standard input ends, as it does when the process that started the server is gone, "
+        "and keep or discard the state then",
     )
     demo = commands.add_parser(
         "demo",
@@ -84,15 +91,21 @@ def _port(text: str) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    api_key = arguments.api_key if arguments.api_key is not None else os.environ.get(_API_KEY_VARIABLE)
+    api_key = arguments.api_key if arguments.api_key is not None else os.environ.get(API_KEY_VARIABLE)
     if api_key is not None and not api_key.strip():
-        return _fail(f"--api-key: it is empty; give a key, or leave it (and ${_API_KEY_VARIABLE}) out")
+        return _fail(f"--api-key: it is empty; give a key, or leave it (and ${API_KEY_VARIABLE}) out")
     try:
         from airflow_containers.local.server import ServeError, serve
     except ModuleNotFoundError as error:
         return _fail(f"{error.name} is not installed; run: pip install 'airflow-containers[local]'")
     try:
-        serve(arguments.host, arguments.port, arguments.state_dir or default_state_dir(), api_key)
+        serve(
+            arguments.host,
+            arguments.port,
+            arguments.state_dir or default_state_dir(),
+            api_key,
+            until_eof=arguments.until_eof,
+        )
     except ServeError as error:
         return _fail(str(error))
     return 0

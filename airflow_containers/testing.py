@@ -25,6 +25,7 @@ except ImportError:  # LocalServer is of use without pytest
     pass
 else:
     import json
+    import os
     from collections.abc import Iterator
 
     @pytest.fixture(scope="session")
@@ -43,11 +44,23 @@ else:
 
     @pytest.fixture
     def containers_connection(containers_server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> str:
-        """Point the default Airflow connection at the local server; returns the connection's id."""
+        """Point the default Airflow connection at the local server; returns the connection's id.
+
+        Clients reach the server directly, also where ``HTTP_PROXY`` is set: ``NO_PROXY`` gets its address.
+        """
         connection = {
             "conn_type": "openai_containers",
             "host": containers_server.base_url,
             "password": containers_server.api_key,
         }
         monkeypatch.setenv(f"AIRFLOW_CONN_{CONNECTION_ID.upper()}", json.dumps(connection))
+        own = {name: os.environ.get(name) for name in ("NO_PROXY", "no_proxy")}
+        for name, other in ("NO_PROXY", "no_proxy"), ("no_proxy", "NO_PROXY"):
+            known = own[name] if own[name] is not None else own[other]
+            monkeypatch.setenv(name, _with_loopback(known or ""))
         return CONNECTION_ID
+
+    def _with_loopback(no_proxy: str) -> str:
+        hosts = [host.strip() for host in no_proxy.split(",") if host.strip()]
+        # With `*` there is no proxy at all, but only as long as it stands alone.
+        return no_proxy if "127.0.0.1" in hosts or hosts == ["*"] else ",".join([*hosts, "127.0.0.1"])

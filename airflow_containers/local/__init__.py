@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airflow_containers.local.app import LocalApp, create_app
 
-__all__ = ["LocalApp", "create_app"]
+__all__ = ["API_KEY_VARIABLE", "LocalApp", "create_app"]
+
+API_KEY_VARIABLE = "AIRFLOW_CONTAINERS_LOCAL_API_KEY"
+"""Environment variable that the server takes its key from, so that it shows in no process list."""
 
 
 def __getattr__(name: str) -> object:
-    if name in __all__:
+    if name in ("LocalApp", "create_app"):
         from airflow_containers.local import app
 
         return getattr(app, name)

@@ -46,8 +46,8 @@ MAX_BODY_BYTES = 128 << 20
 _DRAIN_FACTOR = 4
 _API_VERSION = "2020-10-01"
 _CONTAINER_ID = re.compile(r"/(cntr_[0-9a-f]{48})(?:/|$)")
-_IN_PROCESS = ("", "testclient")
-"""Client addresses of requests that came through no socket."""
+_TEST_CLIENT = "testclient"
+"""Client address of requests by Starlette's test client, which go through no socket."""
 
 
 def create_app(
@@ -87,6 +87,10 @@ class LocalApp:
     def close(self) -> None:
         """Close the state; the application cannot be used afterwards."""
         self._store.close()
+
+    def discard(self) -> None:
+        """Close and remove the state."""
+        self._store.discard()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI event: a request, or the start and end of the server."""
@@ -212,7 +216,9 @@ class LocalApp:
             self._authorize(request)
             return
         client = request.client.host if request.client else ""
-        if client not in _IN_PROCESS and not is_loopback(client):
+        if client == _TEST_CLIENT:
+            return
+        if client and not is_loopback(client):
             raise RemoteNotAllowedError
         refuse_any_page(request.headers)
 

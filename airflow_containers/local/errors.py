@@ -83,9 +83,9 @@ class WebPageError(ApiError):
 
     def __init__(self, header: str, value: str) -> None:
         super().__init__(
-            f"Refused for its header '{header}: {value[:100]}': without an --api-key, the server takes no requests "
-            "from web pages, nor admin requests under any other name than localhost or a loopback address. "
-            "Start the server with --api-key and send that key."
+            f"Refused for its header '{header}: {value[:100]}': without an --api-key, the server takes no "
+            "requests from web pages, nor admin requests under any other name than localhost or a loopback "
+            "address. Start the server with --api-key and send that key."
         )
 
 

@@ -19,8 +19,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 from urllib.parse import urlencode, urlsplit
 
-API_KEY_VARIABLE = "AIRFLOW_CONTAINERS_LOCAL_API_KEY"
-"""Environment variable that the server takes its key from, so that it shows in no process list."""
+from airflow_containers.local import API_KEY_VARIABLE
 
 _READY = "listening on "
 _STDERR_SHOWN = 2000
@@ -69,9 +68,10 @@ class JournalEntry:
 class LocalServer:
     """Starts, steers and stops one local server.
 
-    Use it as a context manager, or call :meth:`start` and :meth:`stop`.
+    Use it as a context manager, or call :meth:`start` and :meth:`stop`. Should this process end without that,
+    even by SIGKILL, the server ends by itself and removes a temporary state directory.
 
-    :param state_dir: directory of its state; ``None`` makes one that is removed by :meth:`stop`.
+    :param state_dir: directory of its state; ``None`` makes a temporary one that is removed by :meth:`stop`.
     :param api_key: the only key that it accepts; ``None`` accepts any key.
     :param port: TCP port on 127.0.0.1; 0 picks a free one, which is kept by :meth:`restart`.
     :param start_timeout: seconds that it may take to get ready.
@@ -91,7 +91,7 @@ class LocalServer:
         self._port = port
         self._start_timeout = start_timeout
         self._process: subprocess.Popen[str] | None = None
-        self._stderr: IO[str] | None = None
+        self._stderr: IO[bytes] | None = None
         self._base_url = ""
 
     def __repr__(self) -> str:
@@ -134,28 +134,40 @@ class LocalServer:
         """What the process wrote to its standard error so far."""
         if self._stderr is None:
             return ""
-        return Path(self._stderr.name).read_text(encoding="utf-8", errors="replace")
+        # The process writes through the same open file, so its position must not move.
+        number = self._stderr.fileno()
+        return os.pread(number, os.fstat(number).st_size, 0).decode(errors="replace")
 
     def start(self) -> Self:
         """Start the process and wait until it accepts connections.
 
-        :raises LocalServerError: when it ends or is not ready in time; with what it wrote.
+        :raises LocalServerError: when it ends or is not ready in time; with what it wrote. Nothing is left
+            then but a state directory that was given.
         """
         if self.pid is not None:
             raise LocalServerError("the local server is running already")
+        try:
+            self._launch()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _launch(self) -> None:
         if self._state_dir is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="airflow-containers-")
-            self._state_dir = Path(self._temporary.name) / "state"
+            self._state_dir = Path(self._temporary.name)
         self._discard_stderr()
-        self._stderr = tempfile.NamedTemporaryFile(  # noqa: SIM115 - outlives this call
-            "w", prefix="airflow-containers-", suffix=".log", delete=False
-        )
+        # It has no name, so nothing is left of it however this process ends.
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - outlives this call
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             [
                 *(sys.executable, "-m", "airflow_containers.cli", "serve", "--host", "127.0.0.1"),
                 *("--port", str(self._port), "--state-dir", str(self._state_dir)),
+                *("--until-eof", "keep" if self._temporary is None else "discard"),
             ],
-            stdin=subprocess.DEVNULL,
+            # Never written to: the kernel closes it when this process ends, and the server notices.
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             text=True,
@@ -169,7 +181,6 @@ class LocalServer:
             raise LocalServerError(f"the local server {problem}: {shown or 'it wrote nothing'}")
         self._base_url = line.removeprefix(_READY).strip()
         self._port = urlsplit(self._base_url).port or self._port
-        return self
 
     def stop(self) -> None:
         """End the process in good order and remove a temporary state directory."""
@@ -365,11 +376,12 @@ class LocalServer:
         if self._process is None:
             return
         self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        # Not before it has ended: after a signal the state is kept, at the end of input it may not be.
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def _discard_stderr(self) -> None:
         if self._stderr is not None:
             self._stderr.close()
-            Path(self._stderr.name).unlink(missing_ok=True)
             self._stderr = None

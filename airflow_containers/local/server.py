@@ -15,9 +15,10 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import uvicorn
 
@@ -65,11 +66,26 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, url: str) -> None:
         super().__init__(config)
         self._url = url
+        self.input_ended = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
-        sys.stdout.write(f"listening on {self._url}\n")
-        sys.stdout.flush()
+        # Whoever would read it may be gone already; that is for `watch_input` to find out.
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.write(f"listening on {self._url}\n")
+            sys.stdout.flush()
+
+    def watch_input(self) -> None:
+        """Leave when standard input ends, without waiting for it here."""
+        threading.Thread(target=self._drain_input, daemon=True).start()
+
+    def _drain_input(self) -> None:
+        # Not `sys.stdin`: at the interpreter's end, a thread that waits in its buffer is a fatal error.
+        with contextlib.suppress(OSError):
+            while os.read(0, 65536):
+                pass
+        self.input_ended = True
+        self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -85,7 +101,14 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(host: str, port: int, state_dir: str | os.PathLike[str], api_key: str | None = None) -> None:
+def serve(
+    host: str,
+    port: int,
+    state_dir: str | os.PathLike[str],
+    api_key: str | None = None,
+    *,
+    until_eof: Literal["keep", "discard"] | None = None,
+) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Prints ``listening on http://HOST:PORT/v1`` once connections are accepted.
@@ -94,6 +117,8 @@ def serve(host: str, port: int, state_dir: str | os.PathLike[str], api_key: str 
     :param port: TCP port, 0 for a free one.
     :param state_dir: directory of the state, made when missing.
     :param api_key: the only key that is accepted; ``None`` accepts any.
+    :param until_eof: stop at the end of standard input as well, and keep or discard the state then; after a
+        signal the state is always kept.
     :raises ServeError: when the address, the port or the directory cannot be used.
     """
     with contextlib.closing(_bind(host, port, api_key)) as listener:
@@ -102,10 +127,13 @@ def serve(host: str, port: int, state_dir: str | os.PathLike[str], api_key: str 
         except StateDirError as error:
             raise ServeError(f"--state-dir {os.fspath(state_dir)}: {error}") from error
         with contextlib.closing(app):
-            _run(app, listener)
+            input_ended = _run(app, listener, watch_input=until_eof is not None)
+            if input_ended and until_eof == "discard":
+                app.discard()
 
 
-def _run(app: ASGIApp, listener: socket.socket) -> None:
+def _run(app: ASGIApp, listener: socket.socket, *, watch_input: bool) -> bool:
+    """Serve until the end; tells whether it was the end of standard input."""
     config = uvicorn.Config(
         app,
         http=_ConnectionProtocol,
@@ -122,7 +150,10 @@ def _run(app: ASGIApp, listener: socket.socket) -> None:
         timeout_graceful_shutdown=_GRACE,
     )
     server = _Server(config, _url(listener))
+    if watch_input:
+        server.watch_input()
     asyncio.run(server.serve(sockets=[listener]))
+    return server.input_ended
 
 
 def _bind(host: str, port: int, api_key: str | None) -> socket.socket:

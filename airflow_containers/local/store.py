@@ -113,6 +113,15 @@ class Store:
         self._db.close()
         self._lock.close()
 
+    def discard(self) -> None:
+        """Close, and remove what this class put into the directory; the directory too if it is empty then."""
+        self._db.close()
+        for name in ("state.db", "state.db-wal", "state.db-shm", "lock"):
+            (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+        self._lock.close()
+
 
 def _lock(path: Path) -> IO[str]:
     handle = path.open("a")

@@ -1,9 +1,9 @@
 """Keeps web pages away from a server that has no key.
 
-Any page that a browser on this machine shows may send requests to 127.0.0.1, and a page whose host name is made
-to lead here (DNS rebinding) may read the answers as well. A key ends both, as no page knows it; without one,
-these rules do. A browser tells where a page is from in ``Origin`` and ``Sec-Fetch-Site``, and ``Host`` is the
-name that the page used; none of the three can be set by a page's script.
+Any page that a browser on this machine shows may send requests to 127.0.0.1, and a page whose host name is
+made to lead here (DNS rebinding) may read the answers as well. A key ends both, as no page knows it; without
+one, these rules do. A browser tells where a page is from in ``Origin`` and ``Sec-Fetch-Site``, and ``Host``
+is the name that the page used; none of the three can be set by a page's script.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def is_loopback(host: str) -> bool:
 def refuse_any_page(headers: Headers) -> None:
     """Let a request pass only if no page can have sent it: for orders.
 
-    :raises WebPageError: for any ``Origin``, a ``Sec-Fetch-Site`` other than ``none`` and ``same-origin``, and a
-        ``Host`` that is neither ``localhost`` nor a loopback address. A request without ``Host`` passes.
+    :raises WebPageError: for any ``Origin``, a ``Sec-Fetch-Site`` other than ``none`` and ``same-origin``,
+        and a ``Host`` that is neither ``localhost`` nor a loopback address. Without ``Host`` it passes.
     """
     if "origin" in headers:
         raise WebPageError("Origin", headers["origin"])

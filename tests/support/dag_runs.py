@@ -7,6 +7,7 @@ import json
 import logging
 import sqlite3
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +78,16 @@ def run_dag(dag: Any, database: Path, conf: dict[str, Any] | None = None) -> Fin
 
 @functools.cache
 def _prepare_process() -> None:
-    """Make up for two things that older Airflow 3 does, or leaves undone, in a process that is no worker."""
+    """Make up for two things that older Airflow 3 leaves undone in a process that is no worker."""
     if structlog is None:
         return
-    # A worker's log level is INFO. Here 3.0 leaves it open, and on DEBUG it tells each secret it is asked to mask.
+    # A worker's log level is INFO. Here 3.0 leaves it open, and on DEBUG it tells each secret that it masks.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+
     from airflow.sdk.execution_time import supervisor
 
-    # As 3.3 does it. Before, the whole Execution API is built anew for each task: more than a second of CPU time.
-    if not hasattr(supervisor.in_process_api_server, "cache_info"):
+    # 3.1 and 3.2 build the whole Execution API anew for each task, more than a second of CPU time; 3.3 keeps
+    # it. That of 3.0 cannot be kept: it remembers DAGs.
+    takes_dag = signature(supervisor.InProcessTestSupervisor._api_client).parameters
+    if takes_dag and not hasattr(supervisor.in_process_api_server, "cache_info"):
         supervisor.in_process_api_server = functools.cache(supervisor.in_process_api_server)

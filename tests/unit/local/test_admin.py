@@ -215,6 +215,13 @@ def test_this_machine_under_any_of_its_names_gives_orders(call: Driver, headers:
     assert call("POST", "/_local/reset", headers=headers).status == 200
 
 
+def test_requests_without_a_socket_may_use_any_name(make_app: Callable[..., Driver]) -> None:
+    """Starlette's test client calls the application itself and names its host `testserver`."""
+    call = make_app(client="testclient")
+
+    assert call("POST", "/_local/reset", headers={"host": "testserver"}).status == 200
+
+
 @pytest.mark.parametrize("headers", _FROM_A_PAGE, ids=str)
 def test_with_a_key_the_key_decides(make_app: Callable[..., Driver], headers: dict[str, str]) -> None:
     """A page does not know it."""
