@@ -27,6 +27,9 @@ _MIN_BEGINNING_LENGTH = 12
 _MAX_ENCODED_LENGTH = 65_536
 """Longer secrets are looked for as they are and as JSON has them: each further form costs as much again."""
 
+_MAX_ENCODINGS = 3
+"""Encodings around each other, such as JSON in HTML in JSON, that are undone in the search for a secret."""
+
 _UNCHANGED = re.compile(r"[A-Za-z0-9_.~-]+")
 """Texts that no usual encoding but Base64 changes."""
 
@@ -115,12 +118,17 @@ class Redactor:
         """Return ``text`` without its escapes, if these hide a secret from the list of forms."""
         if not _ESCAPED.search(text):
             return text
-        for decode in _DECODERS:
-            once = decode(text)
-            for decoded in (once, decode(once)) if once != text else ():
-                if any(decoded.count(secret) > text.count(secret) for secret in self._plain):
-                    text = decoded
-        return text
+        best = text
+        seen = {text}
+        layer = [text]
+        for _ in range(_MAX_ENCODINGS):
+            layer = [decode(outer) for outer in layer for decode in _DECODERS]
+            layer = [inner for inner in dict.fromkeys(layer) if inner not in seen]
+            seen.update(layer)
+            for inner in layer:
+                if any(inner.count(form) > best.count(form) for form in self._plain):
+                    best = inner
+        return best
 
     def _masked(self, text: str) -> str:
         if not self._may_hold(text):

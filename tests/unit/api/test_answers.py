@@ -7,6 +7,7 @@ import base64
 import html
 import json
 import logging
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
@@ -658,3 +659,30 @@ class TestEchoes:
             run(handler, lambda client: client.create(secret_request), secret_options)
         assert set() == traces("\n".join(pieces(caught.value)))
         assert set() == traces(caplog.text)
+
+
+IN_NO_FRAME = "canary-in-no-frame-0815"
+
+
+def test_no_frame_of_an_error_holds_a_secret() -> None:
+    """Tools that record the variables of a traceback find neither the body nor the answer in it."""
+    request = CreateContainerRequest(
+        name="report",
+        network_policy={
+            "type": "allowlist",
+            "allowed_domains": ["api.example.com"],
+            "domain_secrets": [
+                {"domain": "api.example.com", "name": "TOKEN", "value": SecretStr(IN_NO_FRAME)}
+            ],
+        },
+    )
+
+    def echo(received: httpx.Request) -> httpx.Response:
+        return httpx.Response(500, content=received.content)
+
+    client = ContainersClient(options(), transport=httpx.MockTransport(echo))
+    with pytest.raises(AmbiguousCreateError) as caught:
+        client.create(request)
+
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert IN_NO_FRAME not in "".join(told.format())

@@ -7,7 +7,7 @@ import html
 import json
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 import pytest
 from hypothesis import assume, given
@@ -201,3 +201,47 @@ json_values = st.recursive(
 def test_data_without_secrets_is_not_changed(value: Any) -> None:
     """A redactor that finds nothing returns what it was given."""
     assert value == Redactor(["canary-0123456789"]).data(value)
+
+
+BODY_SECRET = 'p4"Tr0ub4dor&3xyz\\'
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        html.escape,
+        quote,
+        lambda body: quote(quote(body)),
+        json.dumps,
+        lambda body: json.dumps(html.escape(body)),
+        lambda body: base64.b64encode(body.encode()).decode(),
+        lambda body: body.encode().hex(),
+    ],
+    ids=["html", "url", "url twice", "json", "json of html", "base64", "hex"],
+)
+def test_an_echoed_body_is_redacted_however_it_was_encoded(encode: Callable[[str], str]) -> None:
+    """A gateway that encodes the whole request encodes the JSON form of the secret."""
+    body = json.dumps({"name": "report", "value": BODY_SECRET})
+    told = Redactor([BODY_SECRET]).text(f"Invalid request: {encode(body)}")
+
+    assert MASK in told
+    for shown in (told, unquote(unquote(told)), html.unescape(told)):
+        assert "Tr0ub4dor" not in shown
+
+
+def test_a_secret_of_digits_is_redacted_as_a_number_too() -> None:
+    """A server may have read it as one; other numbers stay."""
+    redactor = Redactor(["8412345678901234"])
+
+    assert {"value": MASK, "created_at": 1795472117} == redactor.data(
+        {"value": 8412345678901234, "created_at": 1795472117}
+    )
+
+
+def test_a_name_that_ends_like_a_secret_begins_is_kept() -> None:
+    """The name that the caller sent comes back as it is."""
+    redactor = Redactor(["sk-1"]).extended(["production-7f3a9c"], known=["report in production"])
+
+    assert {"name": "report in production", "other": f"in {MASK}"} == redactor.data(
+        {"name": "report in production", "other": "in production"}
+    )

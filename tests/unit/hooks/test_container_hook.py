@@ -308,3 +308,16 @@ def test_form_behaviour_is_that_of_the_provider_info() -> None:
     info = provider_info.get_provider_info()["connection-types"][0]["ui-field-behaviour"]
     behaviour = ContainerHook.get_ui_field_behaviour()
     assert info == {name.replace("_", "-"): value for name, value in behaviour.items()}
+
+
+def test_a_forked_process_gets_a_client_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker forks: the parent's client is neither used nor closed by the child."""
+    hook = connect(monkeypatch, {"conn_type": "openai_containers", "password": "sk-of-the-parent"})
+    parents = hook.get_conn()
+    assert parents is hook.get_conn()
+
+    monkeypatch.setattr("airflow_containers.hooks.container.os.getpid", lambda: -1)
+    child = hook.get_conn()
+
+    assert child is not parents
+    assert not parents._http.is_closed
