@@ -231,7 +231,6 @@ class TestSecrets:
             ({"conn_id": "absent"}, "'password' of the connection 'absent' does not exist"),
             ({"conn_id": "vault"}, "'password' of the connection 'vault' does not exist"),
             ({"conn_id": "vault", "field": "token"}, "'token' of the connection 'vault' does not exist"),
-            ({"variable": "absent"}, "the Variable 'absent' does not exist"),
             ({"env": "ABSENT"}, "the environment variable 'ABSENT' does not exist"),
         ],
         ids=str,
@@ -416,6 +415,21 @@ WRONG = """
         DeleteContainerOperator.partial(task_id="delete").expand(container_id=each.output).as_teardown(setups=each)
         one = CreateContainerOperator(task_id="one", domains="{{ none }}")
     """
+
+
+ABSENT = """
+    with DAG("absent", schedule=None, start_date=START, default_args={"retries": 3}):
+        secret = {"domain": "api.example.com", "name": "TOKEN", "variable": "absent"}
+        CreateContainerOperator(task_id="create", domains=["api.example.com"], domain_secrets=[secret])
+    """
+
+
+def test_missing_variable(load: LoadDag, containers_server: LocalServer, airflow_database: Path) -> None:
+    """A Variable that is not there fails the task for good. Only a running task of 3.0 can ask for one."""
+    run = run_dag(load(ABSENT), airflow_database)
+
+    assert {("create", -1): "failed"} == run.tasks
+    assert [] == containers_server.requests()
 
 
 def test_wrong_value_from_xcom(load: LoadDag, containers_server: LocalServer, airflow_database: Path) -> None:
