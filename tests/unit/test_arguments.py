@@ -248,3 +248,9 @@ def test_literals_without_domains_yet() -> None:
     check_literals({"domain_secrets": secrets})
     with pytest.raises(InvalidRequestError, match="domain_secrets: it is given without domains"):
         check_literals({"domain_secrets": secrets, "domains": None})
+
+
+def test_a_missing_comma_is_no_domain_of_its_own() -> None:
+    """Python joins texts that stand side by side; an allowlist entry that nobody wrote is refused."""
+    with pytest.raises(InvalidRequestError, match="domains: got "):
+        build_request(name="x", domains="['a.example.com' 'b.example.com']")

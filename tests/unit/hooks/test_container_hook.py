@@ -321,3 +321,18 @@ def test_a_forked_process_gets_a_client_of_its_own(monkeypatch: pytest.MonkeyPat
 
     assert child is not parents
     assert not parents._http.is_closed
+
+
+def test_a_hook_closes_its_client_at_the_end_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No socket is left to the garbage collector."""
+    with connect(monkeypatch, {"conn_type": "openai_containers", "password": "sk-in-a-block"}) as hook:
+        client = hook.get_conn()
+    assert client._http.is_closed
+
+
+def test_a_proxy_of_the_environment_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What httpx cannot use is told as a wrong setting, not as a missing module."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    hook = connect(monkeypatch, {"conn_type": "openai_containers", "password": "sk-behind-a-proxy"})
+    with pytest.raises(ConfigurationError, match="ALL_PROXY"):
+        hook.get_conn()
