@@ -21,7 +21,7 @@ from pydantic import BaseModel, SecretStr
 from airflow_containers.api.errors import InvalidRequestError
 from airflow_containers.api.models import MAX_NAME_LENGTH, CreateContainerRequest, DomainSecret
 from airflow_containers.api.validation import quoted, shape, validate
-from airflow_containers.identity import OWNER_PREFIX, TOKEN_LENGTH, with_owner_token
+from airflow_containers.identity import Owner
 from airflow_containers.secrets import DomainSecretReference, parse_reference, to_domain_secret
 
 _MAX_HINT: Final = 60
@@ -33,7 +33,7 @@ _STAND_IN_TEXT: Final = "stand-in"
 _STAND_IN_VALUE: Final = SecretStr(_STAND_IN_TEXT)
 _STAND_IN_DOMAIN: Final = "stand-in.example.com"
 _STAND_IN_SUFFIX: Final = f".{_STAND_IN_DOMAIN}"
-_STAND_IN_TOKEN: Final = OWNER_PREFIX.ljust(TOKEN_LENGTH, "x")
+_STAND_IN_OWNER: Final = Owner("", "", "", "")
 _SKILL_TYPES: Final = ("skill_reference", "inline")
 _SKILL_EXPECTED: Final = (
     "an id such as 'skill_123', 'skill_123@2' or 'skill_123@latest', or a mapping in the API's shape"
@@ -84,8 +84,7 @@ def check_literals(fields: Mapping[str, Any]) -> None:
         unknown = [secret.domain for secret in secrets if secret.domain.endswith(_STAND_IN_SUFFIX)]
         known["domains"] = [*(_as_list("domains", domains) or ()), *unknown]
     literals = {"name": _STAND_IN_TEXT, **_without_none(known)}
-    token = _STAND_IN_TOKEN if unique_name else ""
-    build_request(**literals, domain_secrets=secrets, owner_token=token)
+    build_request(**literals, domain_secrets=secrets, owner=_STAND_IN_OWNER if unique_name else None)
 
 
 def stand_in_secrets(references: Sequence[DomainSecretReference]) -> list[DomainSecret]:
@@ -153,7 +152,7 @@ def build_request(
     file_ids: Any = None,
     memory_limit: Any = None,
     expires_after: Any = None,
-    owner_token: str = "",
+    owner: Owner | None = None,
 ) -> CreateContainerRequest:
     """Return the request for the fields of a create task.
 
@@ -166,11 +165,11 @@ def build_request(
     :param memory_limit: ``1g``, ``4g``, ``16g`` or ``64g``.
     :param expires_after: idle minutes (1 to 20), a :class:`~datetime.timedelta`, or a mapping in the API's
         shape.
-    :param owner_token: what is appended to the name.
+    :param owner: whose ids and token are appended to the name.
     :raises InvalidRequestError: with one line for each field that is wrong.
     """
     fields = {
-        "name": _as_name(name, owner_token),
+        "name": _as_name(name, owner),
         "network_policy": _as_network_policy(domains, domain_secrets),
         "skills": _as_skills(skills),
         "file_ids": _as_texts("file_ids", file_ids, "the id of a file"),
@@ -188,7 +187,7 @@ def _author_path(path: str) -> str:
     )
 
 
-def _as_name(value: Any, token: str) -> Any:
+def _as_name(value: Any, owner: Owner | None) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         # Native rendering turns a name made of digits into a number. Python does not write out a huge one.
         value = str(value) if abs(value) < 10**MAX_NAME_LENGTH else value
@@ -196,7 +195,9 @@ def _as_name(value: Any, token: str) -> Any:
     name = _not_blank("name", value, expected)
     if isinstance(name, str) and _SURROGATE.search(name):
         raise InvalidRequestError(f"name: got {quoted(name)}, expected a text that can be encoded as UTF-8")
-    return with_owner_token(name, token, max_length=MAX_NAME_LENGTH) if isinstance(name, str) else name
+    if owner is None or not isinstance(name, str):
+        return name
+    return owner.name(name, max_length=MAX_NAME_LENGTH)
 
 
 def _as_network_policy(domains: Any, secrets: Sequence[DomainSecret | Mapping[str, Any]]) -> Any:

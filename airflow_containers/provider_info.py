@@ -63,6 +63,11 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "description": "How the key is sent: bearer, or api-key for Azure. Empty: bearer.",
         "schema": {"type": ["string", "null"], "enum": ["bearer", "api-key"]},
     },
+    "requests_per_minute": {
+        "label": "Requests per minute",
+        "description": "What waiting and sweeping keep to, in each process. Empty: 100.",
+        "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 1000000},
+    },
 }
 """Extras of a connection, as fields of the form: label, description and JSON schema of each."""
 

@@ -15,6 +15,9 @@ from airflow_containers.api.errors import ConfigurationError
 from airflow_containers.api.validation import quoted, shape
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
+DEFAULT_REQUESTS_PER_MINUTE: Final = 100
+"""What the service documents for one organisation ("Usage notes" of the code interpreter guide)."""
+
 MAX_TIMEOUT: Final = 86_400
 """Seconds; a day."""
 
@@ -45,6 +48,8 @@ class ClientOptions:
         folder).
     :param proxy: URL of a proxy. Without it the usual environment variables count (``HTTPS_PROXY``, …).
     :param headers: more headers for every request.
+    :param requests_per_minute: what waiting and sweeping keep to, 1 or more. A client does not hold single
+        calls back.
     :raises ConfigurationError: if a value cannot work, with the field's name.
     """
 
@@ -59,6 +64,7 @@ class ClientOptions:
     verify: bool | str = True
     proxy: SecretStr | str | None = None
     headers: Mapping[str, SecretStr | str] = field(default_factory=dict)
+    requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE
 
     def __post_init__(self) -> None:
         key = _checked_text("api_key", self.api_key).strip()
@@ -84,6 +90,10 @@ class ClientOptions:
         if type(self.max_retries) is not int or self.max_retries < 0:
             raise ConfigurationError(
                 f"max_retries: got {quoted(self.max_retries)}, expected an integer, 0 or more"
+            )
+        if type(self.requests_per_minute) is not int or self.requests_per_minute < 1:
+            raise ConfigurationError(
+                f"requests_per_minute: got {quoted(self.requests_per_minute)}, expected an integer, 1 or more"
             )
         verify: Any = self.verify
         if not isinstance(verify, bool) and not (isinstance(verify, str) and verify.strip()):

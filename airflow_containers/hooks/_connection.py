@@ -26,6 +26,7 @@ OPENAI_TYPE: Final = "openai"
 
 MAX_TIMEOUT: Final = 3600.0
 MAX_RETRIES: Final = 10
+MAX_REQUESTS_PER_MINUTE: Final = 1_000_000
 MIN_MASKED_LENGTH: Final = 5
 """Airflow masks nothing shorter on 3.x; on 2.11 it would, and a header's ``1`` would vanish from all logs."""
 
@@ -232,6 +233,7 @@ _Timeout = Annotated[
     Annotated[float, Field(gt=0, le=MAX_TIMEOUT, allow_inf_nan=False)] | None, BeforeValidator(_number)
 ]
 _Retries = Annotated[Annotated[int, Field(ge=0, le=MAX_RETRIES)] | None, BeforeValidator(_number)]
+_Rate = Annotated[Annotated[int, Field(ge=1, le=MAX_REQUESTS_PER_MINUTE)] | None, BeforeValidator(_number)]
 _Headers = Annotated[dict[str, SecretStr] | None, BeforeValidator(_headers)]
 
 
@@ -252,6 +254,7 @@ class OwnExtras(_Model):
     proxy: Annotated[SecretStr | None, BeforeValidator(_proxy)] = None
     headers: _Headers = None
     auth: Annotated[Literal["bearer", "api-key"] | None, BeforeValidator(_unset)] = None
+    requests_per_minute: _Rate = None
 
 
 class OpenAIClientArguments(_Model):
@@ -270,10 +273,11 @@ _EXPECTED: Final = {
     "timeout": f"a number of seconds above 0 and up to {MAX_TIMEOUT:g}",
     "max_retries": f"an integer from 0 to {MAX_RETRIES}",
     "auth": "'bearer' or 'api-key'",
+    "requests_per_minute": f"an integer from 1 to {MAX_REQUESTS_PER_MINUTE}",
     "headers": "a JSON object of texts",
     "default_headers": "a JSON object of texts",
 }
-_SHOWN: Final = frozenset({"timeout", "max_retries", "auth"})
+_SHOWN: Final = frozenset({"timeout", "max_retries", "auth", "requests_per_minute"})
 
 
 def _validated(model: type[ModelT], data: Mapping[str, Any], prefix: str = "") -> ModelT:
@@ -356,6 +360,7 @@ def _own_options(fields: ConnectionFields, environ: Mapping[str, str]) -> Client
         proxy=extras.proxy,
         headers=extras.headers,
         auth=extras.auth,
+        requests_per_minute=extras.requests_per_minute,
     )
 
 

@@ -40,8 +40,9 @@ class ContainerHook(BaseHook):  # type: ignore[misc, unused-ignore]
     The connection is of type ``openai_containers``: ``password`` is the API key, ``host`` the base URL
     (default ``https://api.openai.com/v1``), and the extras are ``organization``, ``project``, ``timeout``
     (seconds for one attempt, up to 3600, default 60), ``max_retries`` (0 to 10, default 2), ``verify``
-    (true, false or the path of a CA bundle), ``proxy``, ``headers`` and ``auth`` (``bearer`` or
-    ``api-key``). A connection of type ``openai``, made for the OpenAI provider, works as it is.
+    (true, false or the path of a CA bundle), ``proxy``, ``headers``, ``auth`` (``bearer`` or ``api-key``)
+    and ``requests_per_minute`` (what waiting and sweeping keep to in each process, default 100). A connection
+    of type ``openai``, made for the OpenAI provider, works as it is.
 
     If the default connection does not exist, ``OPENAI_API_KEY`` is used, with ``OPENAI_BASE_URL``,
     ``OPENAI_ORG_ID`` and ``OPENAI_PROJECT_ID``.

@@ -145,26 +145,30 @@ class CreateContainerOperator(BaseOperator):
         """Return the request for the rendered fields; looks the values of domain secrets up."""
         from airflow_containers import identity
         from airflow_containers.arguments import build_request, parse_references, stand_in_secrets
+        from airflow_containers.hooks.deployment import deployment_id
         from airflow_containers.hooks.domain_secrets import resolve_domain_secrets
 
         fields = {field: getattr(self, field) for field in CREATE_FIELDS}
         ti = context["ti"]
-        if self.name is None:
-            fields["name"] = identity.default_name(dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id)
+        owner = None
         if self.unique_name:
-            fields["owner_token"] = identity.owner_token(
+            owner = identity.Owner(
+                deployment_id=deployment_id(),
                 dag_id=ti.dag_id,
                 run_id=ti.run_id,
-                run_started_at=context["dag_run"].start_date,
                 task_id=ti.task_id,
                 map_index=-1 if ti.map_index is None else ti.map_index,
             )
+        if self.name is None:
+            fields["name"] = identity.default_name(
+                dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, owned=self.unique_name
+            )
         references = parse_references(fields.pop("domain_secrets"))
         # Everything else is checked first: a wrong field should not cost a look-up in a secrets backend.
-        request = build_request(**fields, domain_secrets=stand_in_secrets(references))
+        request = build_request(**fields, owner=owner, domain_secrets=stand_in_secrets(references))
         if not references:
             return request
-        return build_request(**fields, domain_secrets=resolve_domain_secrets(references))
+        return build_request(**fields, owner=owner, domain_secrets=resolve_domain_secrets(references))
 
 
 class DeleteContainerOperator(BaseOperator):

@@ -33,6 +33,8 @@ def airflow_settings(home: Path, dags: Path = EXAMPLE_DAGS) -> dict[str, str]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        # Operators run without Airflow's database in many tests.
+        "AIRFLOW_VAR_OPENAI_CONTAINERS_DEPLOYMENT_ID": "tests",
     }
 
 
