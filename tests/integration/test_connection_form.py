@@ -62,7 +62,10 @@ def test_widgets_are_those_of_the_provider_info() -> None:
         assert field["label"] == str(widgets[name].args[0])
         assert field["description"] == widgets[name].kwargs["description"]
     kinds = {name: widget.field_class.__name__ for name, widget in widgets.items()}
-    expected = dict.fromkeys(CONN_FIELDS, "StringField") | {"max_retries": "IntegerField"}
+    expected = dict.fromkeys(CONN_FIELDS, "StringField") | {
+        "max_retries": "IntegerField",
+        "requests_per_minute": "IntegerField",
+    }
     assert expected == kinds
 
 
@@ -91,10 +94,11 @@ if AIRFLOW_VERSION < (3, 0):
             setattr(ConnectionForm, name, widget.field)
         assert ConnectionForm(MultiDict(dict.fromkeys(CONN_FIELDS, ""))).validate()
         assert ConnectionForm(
-            MultiDict({"auth": "api-key", "max_retries": "3", "verify": "false"})
+            MultiDict({"auth": "api-key", "max_retries": "3", "verify": "false", "requests_per_minute": "60"})
         ).validate()
         assert not ConnectionForm(MultiDict({"auth": "basic"})).validate()
         assert not ConnectionForm(MultiDict({"max_retries": "many"})).validate()
+        assert not ConnectionForm(MultiDict({"requests_per_minute": "many"})).validate()
 
 
 @pytest.mark.airflow("3.1")

@@ -102,6 +102,19 @@ BAD = [
     ({"max_retries": 1.5}, "max_retries: got the number 1.5, expected an integer, 0 or more"),
     ({"max_retries": "2"}, "max_retries: got '2', expected an integer, 0 or more"),
     ({"max_retries": True}, "max_retries: got the truth value True, expected an integer, 0 or more"),
+    (
+        {"requests_per_minute": 0},
+        "requests_per_minute: got the number 0, expected an integer, 1 or more",
+    ),
+    (
+        {"requests_per_minute": 1.5},
+        "requests_per_minute: got the number 1.5, expected an integer, 1 or more",
+    ),
+    ({"requests_per_minute": "100"}, "requests_per_minute: got '100', expected an integer, 1 or more"),
+    (
+        {"requests_per_minute": True},
+        "requests_per_minute: got the truth value True, expected an integer, 1 or more",
+    ),
     ({"verify": None}, "verify: got None, expected True, False or the path of a CA bundle"),
     ({"verify": 1}, "verify: got the number 1, expected True, False or the path of a CA bundle"),
     ({"verify": ""}, "verify: got an empty text, expected True, False or the path of a CA bundle"),

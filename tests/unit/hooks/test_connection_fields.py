@@ -60,6 +60,7 @@ def test_all_extras() -> None:
             "proxy": "http://me:pw@proxy.example.com:3128",
             "headers": {"X-Team": "data"},
             "auth": "api-key",
+            "requests_per_minute": 250,
         },
         host="gw.example.com",
         schema="v1",
@@ -76,6 +77,7 @@ def test_all_extras() -> None:
         proxy="http://me:pw@proxy.example.com:3128",
         headers={"X-Team": "data"},
         auth="api-key",
+        requests_per_minute=250,
     )
     assert expected == given
 
@@ -83,9 +85,24 @@ def test_all_extras() -> None:
 def test_extras_of_a_uri_are_texts() -> None:
     """What a URI can carry means the same as its JSON counterpart."""
     given = options(
-        {"timeout": "60", "max_retries": "3", "verify": "false", "headers": '{"X-Team": "data"}', "auth": ""}
+        {
+            "timeout": "60",
+            "max_retries": "3",
+            "verify": "false",
+            "headers": '{"X-Team": "data"}',
+            "auth": "",
+            "requests_per_minute": "30",
+        }
     )
-    expected = options({"timeout": 60, "max_retries": 3, "verify": False, "headers": {"X-Team": "data"}})
+    expected = options(
+        {
+            "timeout": 60,
+            "max_retries": 3,
+            "verify": False,
+            "headers": {"X-Team": "data"},
+            "requests_per_minute": 30,
+        }
+    )
     assert expected == given
 
 
@@ -119,7 +136,10 @@ def test_the_form_has_every_extra() -> None:
     assert set(OwnExtras.model_fields) == set(CONN_FIELDS)
 
 
-ACCEPTED = "accepted are auth, headers, max_retries, organization, project, proxy, timeout, verify"
+ACCEPTED = (
+    "accepted are auth, headers, max_retries, organization, project, proxy, requests_per_minute, "
+    "timeout, verify"
+)
 BAD_EXTRAS: list[tuple[Any, str]] = [
     ({"time_out": 5}, f"extra 'time_out': not known (did you mean 'timeout'?); {ACCEPTED}"),
     ({"zzz": CANARY}, f"extra 'zzz': not known; {ACCEPTED}"),
@@ -137,6 +157,11 @@ BAD_EXTRAS: list[tuple[Any, str]] = [
     ({"max_retries": "many"}, "from 0 to 10, got 'many'"),
     ({"max_retries": 1.5}, "from 0 to 10, got 1.5"),
     ({"max_retries": False}, "extra 'max_retries': expected a number, got true or false"),
+    ({"requests_per_minute": 0}, "'requests_per_minute': expected an integer from 1 to 1000000, got 0"),
+    ({"requests_per_minute": 1_000_001}, "from 1 to 1000000, got 1000001"),
+    ({"requests_per_minute": 1.5}, "from 1 to 1000000, got 1.5"),
+    ({"requests_per_minute": "few"}, "from 1 to 1000000, got 'few'"),
+    ({"requests_per_minute": True}, "extra 'requests_per_minute': expected a number, got true or false"),
     ({"verify": 1}, "extra 'verify': expected true, false or the path of a CA bundle, got a number"),
     ({"verify": ["x"]}, "path of a CA bundle, got a list"),
     ({"auth": "basic"}, "extra 'auth': expected 'bearer' or 'api-key', got 'basic'"),
