@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from airflow_containers import __version__
@@ -25,12 +27,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     :param argv: arguments without the program's name; ``None`` takes those of the process.
-    :returns: the exit status: 0 for success, 1 when the demo failed, 2 when ``serve`` cannot start.
+    :returns: the exit status: 0 for success; 1 when the demo failed, or a sweep could not delete everything;
+        2 when ``serve`` cannot start, or the configuration of ``sweep`` is wrong.
     :raises SystemExit: with status 2 for wrong options, with 0 after ``--help`` and ``--version``.
     """
     arguments = _parser().parse_args(argv)
     if arguments.command == "serve":
         return _serve(arguments)
+    if arguments.command == "sweep":
+        from airflow_containers import _sweep
+
+        return int(
+            _sweep.run(
+                conn_id=arguments.conn_id,
+                prefix=arguments.prefix,
+                older_than=arguments.older_than,
+                delete=arguments.delete,
+                deployment_id=arguments.deployment_id,
+            )
+        )
     from airflow_containers import _demo
 
     return int(_demo.run(keep=arguments.keep))
@@ -77,7 +92,53 @@ def _parser() -> argparse.ArgumentParser:
         description="Run an example DAG in a throw-away Airflow against the local server.",
     )
     demo.add_argument("--keep", action="store_true", help="keep the demo's files for a look at them")
+    _add_sweep(commands)
     return parser
+
+
+def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sweep = commands.add_parser(
+        "sweep",
+        allow_abbrev=False,
+        help="show and delete the containers of runs that are over",
+        description="Show the containers of runs that are over, and with --delete delete them. Run it where "
+        "Airflow's own commands work: connection, deployment id and the states of runs come from there. "
+        "A live run's containers are never touched.",
+    )
+    sweep.add_argument(
+        "--conn-id", type=_text, metavar="ID", help="connection (default: openai_containers_default)"
+    )
+    sweep.add_argument("--prefix", type=_text, metavar="TEXT", help="only containers whose names start so")
+    sweep.add_argument(
+        "--older-than",
+        type=_age,
+        metavar="AGE",
+        help="delete containers of unknown runs as well when they are older: 90m, 2h, 1d (default: leave "
+        "them); it has to be longer than the longest run of any deployment that shares the account",
+    )
+    sweep.add_argument("--delete", action="store_true", help="delete, instead of a dry run")
+    sweep.add_argument(
+        "--deployment-id",
+        type=_text,
+        metavar="ID",
+        help="this deployment's id, where its Variable openai_containers_deployment_id cannot be read",
+    )
+
+
+def _text(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; leave the option out")
+    return text
+
+
+def _age(text: str) -> timedelta:
+    found = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, expected a whole number above zero with s, m, h or d, such as 2h"
+        )
+    unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[found[2]]
+    return timedelta(**{unit: int(found[1])})
 
 
 def _port(text: str) -> int:

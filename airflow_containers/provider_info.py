@@ -96,7 +96,13 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": DISPLAY_NAME, "python-modules": ["airflow_containers.hooks.container"]}
         ],
         "operators": [
-            {"integration-name": DISPLAY_NAME, "python-modules": ["airflow_containers.operators.container"]}
+            {
+                "integration-name": DISPLAY_NAME,
+                "python-modules": [
+                    "airflow_containers.operators.container",
+                    "airflow_containers.operators.sweep",
+                ],
+            }
         ],
         "connection-types": [
             {
