@@ -1,0 +1,1 @@
+"""What waits for containers in the triggerer."""

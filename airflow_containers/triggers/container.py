@@ -1,0 +1,450 @@
+"""Triggers that keep a container alive, and that wait for its status."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_containers.api.errors import ContainerGoneError, ContainersError, NotFoundError
+from airflow_containers.triggers import _states, _status
+from airflow_containers.triggers._shared import SharedService, shared_service
+
+if TYPE_CHECKING:
+    from airflow_containers.api import Container
+
+logger = logging.getLogger(__name__)
+
+LONGEST_IDLE_SECONDS: Final = 20 * 60
+"""What the API allows for ``expires_after``, and its default."""
+
+FIRST_PAUSE: Final = 5.0
+"""Seconds before the second attempt after a failure; doubled for each further one, up to the interval."""
+
+FAILURE_PATIENCE: Final = 10 * 60
+"""Seconds of nothing but failures after which waiting for a status is given up."""
+
+DELETE_WITHIN: Final = 20.0
+"""Seconds for deleting a container after its run. Airflow gives ``on_kill`` 30."""
+
+_HAS_ON_KILL: Final = hasattr(BaseTrigger, "on_kill")
+"""Airflow 3.3 and later tell a trigger that its task was killed; before, it is only cancelled."""
+
+
+class ContainerTrigger(BaseTrigger):
+    """Base of the triggers: one event, whatever happens, and none of its own after the deadline.
+
+    Arguments are ids and numbers, for Airflow stores them in clear.
+
+    :param container_id: the container.
+    :param conn_id: id of the connection to use.
+    :param ends_at: when to end, in seconds since 1970; kept here because Airflow looks at the time-outs of
+        deferred tasks only every 15 seconds.
+    """
+
+    def __init__(self, *, container_id: str, conn_id: str, ends_at: float) -> None:
+        super().__init__()
+        self.container_id = container_id
+        self.conn_id = conn_id
+        self.ends_at = ends_at
+        self._fired = False
+
+    @abstractmethod
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments beside those of this class."""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the path of the class and all arguments."""
+        kind = type(self)
+        common = {"container_id": self.container_id, "conn_id": self.conn_id, "ends_at": self.ends_at}
+        return f"{kind.__module__}.{kind.__qualname__}", {**common, **self.arguments()}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Fire one event and return."""
+        try:
+            event = await self._outcome()
+        except asyncio.CancelledError:
+            await self._cancelled()
+            raise
+        except Exception as error:  # noqa: BLE001 - an exception would resume the task without its own method
+            event = self._error(error)
+        self._fired = True
+        yield TriggerEvent(event)
+
+    async def _outcome(self) -> dict[str, Any]:
+        limit = asyncio.timeout(max(self.ends_at - time.time(), 0))
+        try:
+            async with limit, shared_service(self.conn_id) as service:
+                return await self._watch(service)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return self._too_late()
+
+    @abstractmethod
+    async def _watch(self, service: SharedService) -> dict[str, Any]:
+        """Return the event; it may take longer than there is time."""
+
+    @abstractmethod
+    def _too_late(self) -> dict[str, Any]:
+        """Return the event for the deadline."""
+
+    async def _cancelled(self) -> None:
+        """Do what :meth:`on_kill` does, where Airflow never calls it."""
+
+    def _event(self, outcome: str, message: str, **more: Any) -> dict[str, Any]:
+        return {"outcome": outcome, "container_id": self.container_id, "message": message, **more}
+
+    def _error(self, error: Exception) -> dict[str, Any]:
+        if isinstance(error, ContainersError):
+            return self._event("error", str(error), retryable=error.retryable)
+        logger.error("Trigger for container %s failed", self.container_id, exc_info=error)
+        return self._event("error", f"{type(error).__name__}: {error}", retryable=True)
+
+
+class KeepContainerAliveTrigger(ContainerTrigger):
+    """Touch a container at intervals, until it is gone, its DAG run is over or the time is up.
+
+    All triggers of a connection in one event loop share a client, and a budget of requests a minute in which
+    the container that would expire first comes first.
+
+    The event has ``outcome``, ``container_id`` and ``message``; with ``error`` also ``retryable``. Outcomes:
+    ``gone`` (deleted), ``max_lifetime``, ``run_over``, ``expired`` (it died although it was to be kept) and
+    ``error``.
+
+    What ends it otherwise does nothing to the container, which belongs to other tasks: a killed or cleared
+    task, a triggerer that stops, a trigger that moves to another one. Only with ``delete_when_run_ends`` a
+    killed task deletes the container, if Airflow says that neither the task nor its DAG run goes on.
+
+    :param container_id: the container.
+    :param conn_id: id of the connection to use.
+    :param interval: seconds between two touches, shorter than the container's idle time.
+    :param ends_at: when to end with ``max_lifetime``, in seconds since 1970.
+    :param idle_seconds: the container's idle time; read from the first answer if ``None``.
+    :param touched_at: when the container was touched before, in seconds since 1970.
+    :param delete_when_run_ends: delete the container when its DAG run is over and it is still there.
+    """
+
+    def __init__(
+        self,
+        *,
+        container_id: str,
+        conn_id: str,
+        interval: float,
+        ends_at: float,
+        idle_seconds: float | None = None,
+        touched_at: float | None = None,
+        delete_when_run_ends: bool = False,
+    ) -> None:
+        super().__init__(container_id=container_id, conn_id=conn_id, ends_at=ends_at)
+        self.interval = interval
+        self.idle_seconds = idle_seconds
+        self.touched_at = touched_at
+        self.delete_when_run_ends = delete_when_run_ends
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments beside those of the base class."""
+        return {
+            "interval": self.interval,
+            "idle_seconds": self.idle_seconds,
+            "touched_at": self.touched_at,
+            "delete_when_run_ends": self.delete_when_run_ends,
+        }
+
+    async def on_kill(self) -> None:
+        """Delete the container if ``delete_when_run_ends`` is set and its DAG run is over; else do nothing.
+
+        Airflow also calls this for a trigger that moves to another triggerer, after an event was fired, and
+        for a cleared task when its next try waits already. In all of these the container is still needed,
+        so it is deleted only if the task instance and the DAG run are both known to be over.
+        """
+        if self._fired or not self.delete_when_run_ends:
+            return
+        if not await _states.task_is_over(self.task_instance):
+            return
+        if not await _states.run_is_over(self.task_instance):
+            return
+        async with shared_service(self.conn_id) as service:
+            await self._delete(service)
+
+    async def _cancelled(self) -> None:
+        # A triggerer that stops cancels as well; then the task is still deferred, and nothing is deleted.
+        if not _HAS_ON_KILL:
+            try:
+                await self.on_kill()
+            except Exception as error:  # noqa: BLE001 - being cancelled is what Airflow has to hear of
+                logger.warning("Container %s was not deleted: %s", self.container_id, error)
+
+    async def _watch(self, service: SharedService) -> dict[str, Any]:
+        idle = self.idle_seconds
+        now = time.time()
+        # When the container must have expired unless somebody else has used it.
+        alive_until = now + LONGEST_IDLE_SECONDS
+        if idle is not None and self.touched_at is not None and self.touched_at + idle > now:
+            alive_until = self.touched_at + idle
+        touched_at = self.touched_at
+        next_at = self._first(now, idle)
+        failures = 0
+        failure: ContainersError | None = None
+        while True:
+            await asyncio.sleep(max(next_at - time.time(), 0))
+            if await _states.run_is_over(self.task_instance):
+                return await self._end_with_run(service)
+            asked_at = time.time()
+            within = LONGEST_IDLE_SECONDS if idle is None else alive_until - asked_at
+            try:
+                container = await service.retrieve(self.container_id, within=within)
+            except ContainersError as error:
+                now = time.time()
+                if isinstance(error, ContainerGoneError):
+                    if _status.status_of(error) == _status.DELETED:
+                        return self._gone()
+                    return self._expired(None, touched_at, asked_at, failure, str(error))
+                if not error.retryable:
+                    return self._error(error)
+                failures, failure = failures + 1, error
+                if now >= alive_until:
+                    return self._given_up(touched_at, error)
+                pause = self._pause_after(failures, alive_until - now)
+                logger.warning("%s; touching container %s again in %.1f s", error, self.container_id, pause)
+                next_at = now + pause
+                continue
+            status = (container.status or "").lower()
+            if status == _status.DELETED:
+                return self._gone()
+            if status == _status.EXPIRED:
+                return self._expired(container, touched_at, asked_at, failure, f"its status is {status!r}")
+            touched_at = time.time()
+            minutes = container.expires_after.minutes if container.expires_after else None
+            idle = minutes * 60 if minutes else idle or LONGEST_IDLE_SECONDS
+            if self.interval >= idle:
+                return self._event("error", interval_message(self.interval, idle), retryable=False)
+            alive_until = touched_at + idle
+            failures, failure = 0, None
+            # Never later than asked for; never all at the same time.
+            next_at = touched_at + self.interval * random.uniform(0.9, 1)  # noqa: S311 - spreads load
+
+    def _first(self, now: float, idle: float | None) -> float:
+        """Return when to touch first: spread, so that many triggers that start together do not ask together.
+
+        A trigger that starts again after a move does not know when it touched last.
+        """
+        if self.touched_at is not None and now < self.touched_at + self.interval:
+            return random.uniform(now, self.touched_at + self.interval)  # noqa: S311 - spreads load
+        spare = self.interval if idle is None else min(self.interval, idle - self.interval)
+        return now + random.uniform(0, max(spare, 0) / 4)  # noqa: S311 - spreads load
+
+    def _pause_after(self, failures: int, left: float) -> float:
+        pause: float = min(FIRST_PAUSE * 2 ** min(failures - 1, 8), self.interval, max(left / 4, 0.5))
+        return pause * random.uniform(0.75, 1)  # noqa: S311 - spreads load
+
+    async def _end_with_run(self, service: SharedService) -> dict[str, Any]:
+        if not self.delete_when_run_ends:
+            return self._event(
+                "run_over", f"The DAG run is over; container {self.container_id} is no longer kept alive"
+            )
+        try:
+            done = await self._delete(service)
+        except ContainersError as error:
+            return self._event(
+                "run_over",
+                f"The DAG run is over and container {self.container_id} could not be deleted ({error}); "
+                "it ends after its idle time",
+            )
+        return self._event("run_over", f"The DAG run is over: {done}")
+
+    async def _delete(self, service: SharedService) -> str:
+        """Delete the container and say so; tried again while there is time."""
+        deadline = time.monotonic() + DELETE_WITHIN
+        pause = 1.0
+        while True:
+            try:
+                async with asyncio.timeout(max(deadline - time.monotonic(), 0.1)):
+                    await service.delete(self.container_id, within=0)
+            except NotFoundError:
+                done = f"container {self.container_id} is gone already"
+            except (ContainersError, TimeoutError) as error:
+                retryable = isinstance(error, ContainersError) and error.retryable
+                if not retryable or time.monotonic() + pause >= deadline:
+                    raise
+                await asyncio.sleep(pause)
+                pause *= 2
+                continue
+            else:
+                done = f"container {self.container_id} is deleted"
+            logger.info("The DAG run is over: %s", done)
+            return done
+
+    def _too_late(self) -> dict[str, Any]:
+        return self._event(
+            "max_lifetime",
+            f"Container {self.container_id} was kept alive for max_lifetime and is not any more: it expires "
+            "after its idle time unless somebody uses it. Raise max_lifetime if the work takes longer",
+        )
+
+    def _gone(self) -> dict[str, Any]:
+        return self._event("gone", f"Container {self.container_id} is deleted")
+
+    def _expired(
+        self,
+        container: Container | None,
+        touched_at: float | None,
+        asked_at: float,
+        failure: ContainersError | None,
+        what: str,
+    ) -> dict[str, Any]:
+        """Say of what a container has died, as far as that is known."""
+        known = [f"Container {self.container_id} has expired although it was to be kept alive: {what}"]
+        if container is not None and container.last_active_at is not None:
+            known.append(f"it was last active at {_clock(container.last_active_at)}")
+        if container is not None and container.expires_after and container.expires_after.minutes:
+            known.append(f"its idle time is {container.expires_after.minutes} minutes")
+        known.append(_last_touch(touched_at))
+        if failure is not None:
+            known.append(f"later ones failed, the last with: {failure}")
+        waited = time.time() - asked_at
+        if waited > self.interval:
+            known.append(
+                f"this one waited {waited:.0f} s for the connection's requests_per_minute, which is too low "
+                "for so many containers"
+            )
+        return self._event("expired", "; ".join(known))
+
+    def _given_up(self, touched_at: float | None, error: ContainersError) -> dict[str, Any]:
+        return self._event(
+            "error",
+            f"Container {self.container_id} could not be touched for its whole idle time and must have expired; "
+            f"{_last_touch(touched_at)}; the last error was: {error}",
+            retryable=True,
+        )
+
+
+class ContainerStatusTrigger(ContainerTrigger):
+    """Wait until a container has one of some statuses.
+
+    The event has ``outcome``, ``container_id`` and ``message``; with ``met`` also ``status``, with ``error``
+    also ``retryable``. Outcomes: ``met``, ``hopeless`` (it is over, and another status was awaited),
+    ``timeout`` and ``error``. Errors that may pass are tolerated for ten minutes on end.
+
+    :param container_id: the container.
+    :param conn_id: id of the connection to use.
+    :param statuses: the statuses awaited.
+    :param how: ``observe`` reads lists, ``touch`` asks by id, which keeps the container alive.
+    :param interval: seconds between two looks.
+    :param started_at: when the first look was, in seconds since 1970.
+    :param ends_at: when to end with ``timeout``, in seconds since 1970.
+    :param name: with ``observe``: look only among containers of this name.
+    :param seen: whether the container was seen in a list before.
+    """
+
+    def __init__(
+        self,
+        *,
+        container_id: str,
+        conn_id: str,
+        statuses: Sequence[str],
+        how: str,
+        interval: float,
+        started_at: float,
+        ends_at: float,
+        name: str | None = None,
+        seen: bool = False,
+    ) -> None:
+        super().__init__(container_id=container_id, conn_id=conn_id, ends_at=ends_at)
+        self.statuses = list(statuses)
+        self.how = how
+        self.interval = interval
+        self.started_at = started_at
+        self.name = name
+        self.seen = seen
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments beside those of the base class."""
+        return {
+            "statuses": self.statuses,
+            "how": self.how,
+            "interval": self.interval,
+            "started_at": self.started_at,
+            "name": self.name,
+            "seen": self.seen,
+        }
+
+    async def _watch(self, service: SharedService) -> dict[str, Any]:
+        # The sensor has just looked; and many sensors that start together should not ask together.
+        await asyncio.sleep(random.uniform(0, self.interval))  # noqa: S311 - spreads load
+        failing_since: float | None = None
+        failures = 0
+        while True:
+            try:
+                status = await self._look(service)
+            except ContainersError as error:
+                now = time.monotonic()
+                failing_since = now if failing_since is None else failing_since
+                if not error.retryable or now - failing_since >= FAILURE_PATIENCE:
+                    return self._error(error)
+                failures += 1
+                pause = min(FIRST_PAUSE * 2 ** min(failures - 1, 8), max(self.interval, 1.0))
+                logger.warning("%s; looking for %s again in %.1f s", error, self.container_id, pause)
+                await asyncio.sleep(pause * random.uniform(0.75, 1))  # noqa: S311 - spreads load
+                continue
+            failing_since, failures = None, 0
+            verdict = _status.judge(status, self.statuses)
+            if verdict is _status.Verdict.MET:
+                return self._event("met", f"Container {self.container_id} is {status}", status=status)
+            if verdict is _status.Verdict.HOPELESS:
+                message = _status.hopeless_message(self.container_id, status, self.statuses)
+                return self._event("hopeless", message)
+            await asyncio.sleep(self.interval * random.uniform(0.9, 1))  # noqa: S311 - spreads load
+
+    async def _look(self, service: SharedService) -> str | None:
+        if self.how == "touch":
+            try:
+                return (await service.retrieve(self.container_id, within=self.interval)).status
+            except ContainerGoneError as error:
+                return _status.status_of(error)
+        found = await service.find(self.container_id, name=self.name, within=self.interval)
+        if found is not None:
+            self.seen = True
+        return _status.status_in_lists(
+            found and (found.status or "unknown"), seen=self.seen, waited=time.time() - self.started_at
+        )
+
+    def _too_late(self) -> dict[str, Any]:
+        return self._event(
+            "timeout",
+            f"Container {self.container_id} was not {' or '.join(self.statuses)} before the sensor's timeout",
+        )
+
+
+def interval_message(interval: float, idle: float) -> str:
+    """Say that an interval is too long for a container.
+
+    :param interval: seconds between two touches.
+    :param idle: seconds after which the container expires.
+    """
+    return (
+        f"interval: got {interval:g} s, expected less than the container's idle time of {idle / 60:g} minutes "
+        "(expires_after), better less than half of it; give a shorter interval, or create the container with a "
+        "longer expires_after"
+    )
+
+
+def _last_touch(touched_at: float | None) -> str:
+    if touched_at is None:
+        return "no touch of it has succeeded"
+    ago = time.time() - touched_at
+    return f"the last touch of it that succeeded was {ago:.0f} s ago, at {_clock(touched_at)}"
+
+
+def _clock(seconds: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, OSError, ValueError):
+        return f"{seconds:g} s after 1970"
