@@ -21,9 +21,14 @@ from pydantic import BaseModel, SecretStr
 from airflow_containers.api.errors import InvalidRequestError
 from airflow_containers.api.models import MAX_NAME_LENGTH, CreateContainerRequest, DomainSecret
 from airflow_containers.api.validation import quoted, shape, validate
+from airflow_containers.creation import ON_RETRY
 from airflow_containers.identity import Owner
 from airflow_containers.secrets import DomainSecretReference, parse_reference, to_domain_secret
 
+MAX_VISIBILITY_TIMEOUT: Final = 600
+"""Seconds for which a task looks for a container after a lost answer, at most."""
+
+_PLAIN: Final = frozenset({"on_retry", "visibility_timeout"})
 _MAX_HINT: Final = 60
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _PLAIN_ENTRY: Final = re.compile(r"[\w.@:/-]+")
@@ -66,7 +71,8 @@ def check_literals(fields: Mapping[str, Any]) -> None:
         author wrote. A field that is not there may get any value later.
     :raises InvalidRequestError: if a literal, or a literal part of a list, can never be valid.
     """
-    known = {field: _known_part(field, value) for field, value in fields.items()}
+    known = {field: _known_part(field, value) for field, value in fields.items() if field not in _PLAIN}
+    _check_creation(fields.get("on_retry", "adopt"), fields.get("visibility_timeout", 0))
     unique_name = known.pop("unique_name", False)
     if not isinstance(unique_name, bool):
         raise InvalidRequestError(
@@ -85,6 +91,22 @@ def check_literals(fields: Mapping[str, Any]) -> None:
         known["domains"] = [*(_as_list("domains", domains) or ()), *unknown]
     literals = {"name": _STAND_IN_TEXT, **_without_none(known)}
     build_request(**literals, domain_secrets=secrets, owner=_STAND_IN_OWNER if unique_name else None)
+
+
+def _check_creation(on_retry: Any, visibility_timeout: Any) -> None:
+    if not isinstance(on_retry, str) or on_retry not in ON_RETRY:
+        raise InvalidRequestError(
+            f"on_retry: got {quoted(on_retry)}, expected 'adopt' or 'recreate'; it takes no template"
+        )
+    seconds = visibility_timeout
+    if isinstance(seconds, timedelta):
+        seconds = seconds.total_seconds()
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not number or not 0 <= seconds <= MAX_VISIBILITY_TIMEOUT:
+        raise InvalidRequestError(
+            f"visibility_timeout: got {quoted(visibility_timeout)}, expected seconds or a timedelta, from 0 "
+            f"to {MAX_VISIBILITY_TIMEOUT} s; it takes no template"
+        )
 
 
 def stand_in_secrets(references: Sequence[DomainSecretReference]) -> list[DomainSecret]:

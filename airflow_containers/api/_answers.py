@@ -66,9 +66,8 @@ def read(
 def _ambiguous(call: Call[Any], reason: str, **known: Any) -> errors.AmbiguousCreateError:
     name = call.body.name if call.body is not None else ""
     return errors.AmbiguousCreateError(
-        f"{call}: {reason.removesuffix('.')}. A container named {name!r} may exist all the same. "
-        "The request is not repeated, since that could make a second one; one that was made ends after its "
-        "idle time (20 minutes or less)",
+        f"{call}: {reason.removesuffix('.')}. A container named {name!r} may exist all the same, so the "
+        "request is not repeated blindly: that could make a second one",
         name=name,
         **known,
     )

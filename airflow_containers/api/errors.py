@@ -9,6 +9,7 @@
     │   └── APITimeoutError           no answer in time
     ├── InvalidResponseError          an answer that this API does not give (HTML, broken JSON, no id)
     ├── AmbiguousCreateError          a create that may have happened; look the name up before another
+    ├── ContainerNotDeletedError      a delete that was answered, and the container is still there
     └── APIStatusError                an answer with an error status
         ├── RedirectError             3xx: the base URL points somewhere else
         ├── BadRequestError           400, 413, 422 and other 4xx
@@ -74,8 +75,9 @@ class InvalidResponseError(ContainersError):
 class AmbiguousCreateError(ContainersError):
     """A create request may have reached the server, and no usable answer came back.
 
-    The API has no idempotency key, so the request is not repeated: a second one could make a second
-    container. A container called :attr:`name` may or may not exist, and ends after its idle time.
+    The API has no idempotency key, so a client does not repeat the request: a second one could make a second
+    container. A container called :attr:`name` may or may not exist; a create task then does what
+    :mod:`airflow_containers.creation` says.
 
     :param name: the container's name, as it was sent.
     :param status_code: HTTP status of the answer, if one was read.
@@ -96,6 +98,12 @@ class AmbiguousCreateError(ContainersError):
         self.name = name
         self.status_code = status_code
         self.request_id = request_id
+
+
+class ContainerNotDeletedError(ContainersError):
+    """The service has answered a delete request, and the container is still alive."""
+
+    retryable = True
 
 
 class APIStatusError(ContainersError):

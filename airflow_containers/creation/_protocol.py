@@ -144,7 +144,7 @@ class _Creation:
             if search.chosen is not None:
                 yield from self._remember_created(search.chosen)
                 return Settled(search.chosen, "the lost request has made it")
-        raise unclear or TypeError("no create request was to be sent")
+        raise _given_up(unclear, sum(self._plan.pauses))
 
     def _settle(self, made: Container, since: float) -> Generator[Step, Result, Container]:
         """After more than one request: keep the oldest container of the name, and delete the others."""
@@ -326,6 +326,17 @@ def _left_of(pauses: Sequence[float], waited: float | None) -> list[float]:
 def _oldest_first(containers: Iterable[Container]) -> list[Container]:
     # The sort is stable, so containers of the same second stay in the list's order, which is by age.
     return sorted(containers, key=lambda container: container.created_at or 0)
+
+
+def _given_up(unclear: AmbiguousCreateError | None, patience: float) -> AmbiguousCreateError:
+    assert unclear is not None  # noqa: S101 - the last request was unclear, or this would not be reached
+    return AmbiguousCreateError(
+        f"{unclear}. It was sent {MAX_POSTS} times in this try, and each time no container of that name "
+        f"turned up within {patience:g} s",
+        name=unclear.name,
+        status_code=unclear.status_code,
+        request_id=unclear.request_id,
+    )
 
 
 def _unexpected(result: Result) -> TypeError:

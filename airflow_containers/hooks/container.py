@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
@@ -13,7 +14,7 @@ from airflow_containers import provider_info
 from airflow_containers.hooks import _base_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Literal, Self
 
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
         CreateContainerRequest,
         DeletedContainer,
     )
+    from airflow_containers.creation import Plan, Record
     from airflow_containers.hooks._connection import ConnectionFields
+    from airflow_containers.hooks._creation import ContainerCreation
 
     Order = Literal["asc", "desc"]
 
+_PAUSES_BETWEEN_DELETES = (1.0, 2.0, 4.0)
 _TEST_TIMEOUT = 15.0
 """Seconds. A person waits for the answer, and proxies before Airflow's UI give up after 30 or 60."""
 
@@ -198,6 +202,60 @@ class ContainerHook(BaseHook):  # type: ignore[misc, unused-ignore]
         :raises ContainerGoneError: if it was gone already.
         """
         return self.get_conn().delete(container_id)
+
+    def end_container(self, container_id: str) -> bool:
+        """Delete a container, and make sure by a look at it that it is gone: lists keep ghosts for minutes.
+
+        :returns: whether it was there; one that is gone already is fine.
+        :raises ContainerNotDeletedError: if it is still alive after several attempts.
+        :raises ContainersError: if the service cannot be asked.
+        """
+        from airflow_containers.api import ContainerGoneError, ContainerNotDeletedError
+
+        was_there = False
+        status: str | None = None
+        for pause in (0.0, *_PAUSES_BETWEEN_DELETES):
+            time.sleep(pause)
+            try:
+                self.delete_container(container_id)
+                was_there = True
+                container = self.retrieve_container(container_id)
+            except ContainerGoneError:
+                return was_there
+            if not container.is_alive:
+                return was_there
+            status = container.status
+            self.log.warning("Container %s is deleted, and still %s", container_id, status)
+        raise ContainerNotDeletedError(
+            f"Container {container_id} was deleted {1 + len(_PAUSES_BETWEEN_DELETES)} times, and the service "
+            f"still shows it as {status!r}; it ends after its idle time"
+        )
+
+    def creation(
+        self,
+        plan: Plan,
+        remember: Callable[[Record | None], None] | None = None,
+        *,
+        log: Any = None,
+    ) -> ContainerCreation:
+        """Return what creates a container once: one for a task instance, whatever is lost on the way.
+
+        :param plan: what to ask for, and what is known of earlier tries.
+        :param remember: keeps a record for later tries, or forgets it (``None``); ``None`` where nothing can.
+        :param log: where to tell what happens; the hook's own log if left out.
+        """
+        from airflow_containers.hooks._creation import ContainerCreation
+
+        options = self.get_options()
+
+        def spare_client(seconds: float) -> ContainersClient:
+            return self._make_client(
+                dataclasses.replace(
+                    options, timeout=min(options.timeout, seconds), max_retries=1, max_elapsed=seconds
+                )
+            )
+
+        return ContainerCreation(self.get_conn(), spare_client, plan, remember, log or self.log)
 
     def dashboard_url(self, container_id: str) -> str | None:
         """Return the container's page in OpenAI's dashboard; ``None`` if the connection leads elsewhere."""

@@ -13,6 +13,10 @@ _EXPECTED_CONTAINER = (
     "the id of a container. The create task has pushed no id to XCom: check that it ran in this DAG run and "
     "succeeded. The ids of a mapped create task go to `expand`, one for each delete task"
 )
+DEFAULT_VISIBILITY_TIMEOUT = 30.0
+"""Seconds. The service documents none."""
+
+_DEFAULTS = {"unique_name": True, "on_retry": "adopt", "visibility_timeout": DEFAULT_VISIBILITY_TIMEOUT}
 RENDERED_TO_NOTHING = frozenset({"", "None", "null", "undefined", "[]"})
 
 
@@ -23,7 +27,7 @@ def check_create_fields(task_id: str, fields: Mapping[str, Any]) -> None:
         :func:`~airflow_containers.arguments.check_literals`.
     :raises InvalidTaskArgumentError: naming the task and the field.
     """
-    if all(value is (True if name == "unique_name" else None) for name, value in fields.items()):
+    if all(value is _DEFAULTS.get(name) for name, value in fields.items()):
         return
     from airflow_containers.api.errors import InvalidRequestError
     from airflow_containers.arguments import check_literals

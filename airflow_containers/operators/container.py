@@ -13,17 +13,21 @@ from airflow_containers.hooks.container import ContainerHook
 from airflow_containers.links import ContainerLink
 from airflow_containers.operators._errors import fail_if_final
 from airflow_containers.operators._literals import (
+    DEFAULT_VISIBILITY_TIMEOUT,
     check_container_id,
     check_create_fields,
     check_id,
     check_when_expanded,
     is_dynamic,
 )
+from airflow_containers.operators._task_state import make_plan, rememberer
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_containers.api import CreateContainerRequest
+    from airflow_containers.creation import OnRetry
+    from airflow_containers.hooks._creation import ContainerCreation
 
 CREATE_FIELDS = (
     "name",
@@ -36,7 +40,7 @@ CREATE_FIELDS = (
 )
 """The fields of :class:`CreateContainerOperator` that make up the request; all of them are templates."""
 
-_CHECKED_FIELDS = (*CREATE_FIELDS, "unique_name")
+_CHECKED_FIELDS = (*CREATE_FIELDS, "unique_name", "on_retry", "visibility_timeout")
 _EXPECTED_CONNECTION = "the id of an Airflow connection"
 
 
@@ -47,7 +51,7 @@ class CreateContainerOperator(BaseOperator):
     arguments are checked when the DAG is parsed, templates when they are rendered, and everything before the
     request is sent. A list field also takes a template that renders to a JSON list or a Python list literal.
 
-    :param name: name of the container, up to 236 printable characters (256 with ``unique_name=False``);
+    :param name: name of the container, up to 232 printable characters (256 with ``unique_name=False``);
         made from the ids of dag, task and run if ``None``. (templated)
     :param domains: host names the container may reach. ``None`` (default) sends no network policy, which
         means no network; ``[]`` asks for no network explicitly; a list allows exactly its hosts.
@@ -64,9 +68,16 @@ class CreateContainerOperator(BaseOperator):
     :param expires_after: idle minutes (1 to 20) after which the container ends, a
         :class:`~datetime.timedelta` of whole minutes, or ``{"minutes": …}``; the service uses 20 if
         ``None``. (templated)
-    :param unique_name: append a short owner token to the name, the same for every try of this task
-        instance and different for everything else; ``False`` sends the name exactly as rendered. Clearing a
-        finished run starts it anew, and then the token is another one.
+    :param unique_name: append the ids of the run and a short owner token to the name, the same for every try
+        of this task instance and different for everything else; ``False`` sends the name exactly as rendered.
+        Without the token nothing is taken over by its name: a lost answer fails the task, and its container
+        stays until its idle time is over.
+    :param on_retry: what a later try does with a container of an earlier one that is alive, was asked for in
+        the same way and can have been used by nobody: ``adopt`` it (default), or ``recreate`` it. Every other
+        container of the task instance is deleted. A rendered ``name`` should be the same for each try.
+    :param visibility_timeout: seconds, or a :class:`~datetime.timedelta`, after which a container that is in
+        no list of the service is taken not to exist (0 to 600, default 30). So long does a task look for it
+        after a lost answer, before it sends the request again.
     :param conn_id: the connection to use. (templated)
     :raises InvalidTaskArgumentError: if an argument is wrong; such a task is not retried.
     """
@@ -81,6 +92,7 @@ class CreateContainerOperator(BaseOperator):
     }
     operator_extra_links = (ContainerLink(),)
     ui_color = "#e8f4ee"
+    _creation: ContainerCreation | None = None
 
     def __init__(
         self,
@@ -93,6 +105,8 @@ class CreateContainerOperator(BaseOperator):
         memory_limit: str | None = None,
         expires_after: int | str | timedelta | Mapping[str, Any] | None = None,
         unique_name: bool = True,
+        on_retry: OnRetry = "adopt",
+        visibility_timeout: float | timedelta = DEFAULT_VISIBILITY_TIMEOUT,
         conn_id: str = ContainerHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -105,6 +119,8 @@ class CreateContainerOperator(BaseOperator):
         self.memory_limit = memory_limit
         self.expires_after = expires_after
         self.unique_name = unique_name
+        self.on_retry = on_retry
+        self.visibility_timeout = visibility_timeout
         self.conn_id = conn_id
         check_create_fields(self.task_id, {field: getattr(self, field) for field in _CHECKED_FIELDS})
         _check_connection(self, literal=True)
@@ -122,7 +138,7 @@ class CreateContainerOperator(BaseOperator):
         return ContainerHook(self.conn_id)
 
     def execute(self, context: Context) -> str:
-        """Create the container and return its id.
+        """Create the container, or take over that of an earlier try, and return its id.
 
         :raises AirflowFailException: for what a retry cannot mend: a wrong argument, key or connection, a
             request that the service refuses, a spent quota.
@@ -133,13 +149,34 @@ class CreateContainerOperator(BaseOperator):
         _check_connection(self)
         with fail_if_final(self.task_id), self.hook as hook:
             request = self.build_request(context)
-            summary = _summary(request)
-            self.log.info("Creating container %r with connection %r: %s", request.name, self.conn_id, summary)
-            container = hook.create_container(request)
-            self.log.info("Created container %s (status %s)", container.id, container.status)
-            context["ti"].xcom_push(key="container", value=container.to_json())
-            ContainerLink.persist(context, hook.dashboard_url(container.id))
+            self.log.info(
+                "Creating container %r with connection %r: %s", request.name, self.conn_id, _summary(request)
+            )
+            plan = make_plan(
+                context,
+                request,
+                unique=self.unique_name,
+                on_retry=self.on_retry,
+                patience=_seconds(self.visibility_timeout),
+            )
+            creation = self._creation = hook.creation(plan, rememberer(context), log=self.log)
+            try:
+                container = creation.run()
+                context["ti"].xcom_push(key="container", value=container.to_json())
+                ContainerLink.persist(context, hook.dashboard_url(container.id))
+                creation.hand_over()
+            except BaseException:
+                creation.abandon()
+                raise
+            self.log.info("Container %s is ready (status %s)", container.id, container.status)
         return container.id
+
+    def on_kill(self) -> None:
+        """Delete what this try has made and not handed over; a worker gives about 5 seconds for that."""
+        if self._creation is not None:
+            from airflow_containers.hooks._creation import KILL_PATIENCE
+
+            self._creation.abandon(patience=KILL_PATIENCE)
 
     def build_request(self, context: Context) -> CreateContainerRequest:
         """Return the request for the rendered fields; looks the values of domain secrets up."""
@@ -172,7 +209,10 @@ class CreateContainerOperator(BaseOperator):
 
 
 class DeleteContainerOperator(BaseOperator):
-    """Delete a container and everything in it. One that is gone already counts as deleted.
+    """Delete a container and everything in it, and look whether it is gone.
+
+    One that is gone already counts as deleted. What may pass is tried again: by the connection's retries, by
+    a few more deletes if the container is still there, and then by the task's own retries.
 
     Usable as a teardown: ``delete.as_teardown(setups=create)`` runs it whenever ``create`` succeeded,
     whatever became of the tasks between them.
@@ -212,25 +252,25 @@ class DeleteContainerOperator(BaseOperator):
         :raises ContainersError: for what it may mend: no connection, too many requests, an error of the
             service.
         """
-        from airflow_containers.api.errors import ContainerGoneError
-
         ContainerLink.persist(context, None)
         container_id = self.container_id
         check_container_id(self.task_id, container_id)
         _check_connection(self)
         with fail_if_final(self.task_id), self.hook as hook:
             ContainerLink.persist(context, hook.dashboard_url(container_id))
-            try:
-                hook.delete_container(container_id)
-            except ContainerGoneError as error:
-                self.log.info("Container %s is gone already: %s", container_id, error)
+            if hook.end_container(container_id):
+                self.log.info("Deleted container %s, and made sure that it is gone", container_id)
             else:
-                self.log.info("Deleted container %s", container_id)
+                self.log.info("Container %s is gone already", container_id)
 
 
 def _check_connection(task: Any, *, literal: bool = False) -> None:
     if not literal or not is_dynamic(task.conn_id):
         check_id(task.task_id, "conn_id", task.conn_id, _EXPECTED_CONNECTION)
+
+
+def _seconds(value: float | timedelta) -> float:
+    return value.total_seconds() if isinstance(value, timedelta) else float(value)
 
 
 def _summary(request: CreateContainerRequest) -> str:

@@ -59,8 +59,8 @@ BAD_INPUT: list[tuple[dict[str, Any], str]] = [
     ({"name": "undefined"}, f"name: got 'undefined', expected {NAME}{NOTHING}"),
     ({"name": "n" * 257, "unique_name": False}, "name: got a text of 257 characters, expected at most 256"),
     (
-        {"name": "n" * 237},
-        "name: got a text of 237 characters, expected at most 236 (the owner token takes 20 of 256)",
+        {"name": "n" * 233},
+        "name: got a text of 233 characters, expected at most 232 (the owner token takes 24 of 256)",
     ),
     ({"name": "first\nsecond"}, "name: it has a line break or another character that cannot be printed"),
     ({"name": "a\x00b"}, "name: it has a line break or another character that cannot be printed"),

@@ -24,6 +24,7 @@ def task_context(task: Any, **changed: Any) -> dict[str, Any]:
         "run_id": "manual__1",
         "map_index": -1,
         "try_number": 1,
+        "max_tries": 0,
     }
     pushed: dict[str, Any] = {}
     ti = SimpleNamespace(

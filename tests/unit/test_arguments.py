@@ -214,7 +214,7 @@ def test_is_dynamic(value: Any, expected: bool) -> None:
         {"name": None, "domains": None, "skills": None, "unique_name": True},
         {"name": "{{ run_id }}" * 100, "unique_name": True},
         {"name": "n" * 256},
-        {"name": "n" * 236, "unique_name": True},
+        {"name": "n" * 232, "unique_name": True},
         {"memory_limit": Later(), "expires_after": "{{ x }}", "file_ids": Later(), "skills": "{{ x }}"},
         {"domains": ["{{ x }}", "api.example.com", Later()]},
         {"skills": ["skill_1@{{ x }}", {"type": "{{ x }}"}, Later()]},

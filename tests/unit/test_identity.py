@@ -101,7 +101,7 @@ def test_longest_name() -> None:
 
     with pytest.raises(InvalidRequestError) as caught:
         with_owner_token(f"{longest}n", token, max_length=MAX_NAME_LENGTH)
-    expected = "name: got a text of 237 characters, expected at most 236 (the owner token takes 20 of 256)"
+    expected = "name: got a text of 233 characters, expected at most 232 (the owner token takes 24 of 256)"
     assert expected == str(caught.value)
 
 
