@@ -100,9 +100,16 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": DISPLAY_NAME,
                 "python-modules": [
                     "airflow_containers.operators.container",
+                    "airflow_containers.operators.keep_alive",
                     "airflow_containers.operators.sweep",
                 ],
             }
+        ],
+        "sensors": [
+            {"integration-name": DISPLAY_NAME, "python-modules": ["airflow_containers.sensors.container"]}
+        ],
+        "triggers": [
+            {"integration-name": DISPLAY_NAME, "python-modules": ["airflow_containers.triggers.container"]}
         ],
         "connection-types": [
             {

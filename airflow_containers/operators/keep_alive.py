@@ -183,7 +183,7 @@ class KeepContainerAliveOperator(BaseOperator):
         outcome, message = event.get("outcome"), str(event.get("message"))
         if outcome in ("gone", "run_over"):
             self.log.info("%s", message)
-        elif outcome == "max_lifetime":
+        elif outcome in ("max_lifetime", "inline"):
             self.log.warning("%s", message)
         elif outcome == "error" and event.get("retryable", True):
             raise AirflowException(f"Task {self.task_id!r}: {message}")

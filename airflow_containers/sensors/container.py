@@ -137,8 +137,11 @@ class ContainerStatusSensor(BaseSensorOperator):
             if self.soft_fail or getattr(self, "never_fail", False):
                 raise AirflowSkipException(f"Skipped instead of failed: {error}") from error
             raise
-        if found is not None:
-            return found
+        if found is None:
+            self._defer(started_at)
+        return found
+
+    def _defer(self, started_at: float) -> NoReturn:
         from airflow_containers.triggers.container import ContainerStatusTrigger
 
         self.defer(
@@ -156,7 +159,6 @@ class ContainerStatusSensor(BaseSensorOperator):
             method_name="execute_complete",
             timeout=timedelta(seconds=self.timeout) + _BACKSTOP,
         )
-        return None
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Look once.
@@ -248,7 +250,7 @@ def _first_reschedule(context: Context) -> float | None:
     if hasattr(ti, "get_first_reschedule_date"):
         date = ti.get_first_reschedule_date(context)
     else:  # Airflow 2
-        from airflow.sensors.base import (  # type: ignore[attr-defined, unused-ignore]
+        from airflow.sensors.base import (  # type: ignore[import-not-found, unused-ignore]
             _orig_start_date,
         )
 

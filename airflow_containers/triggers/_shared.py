@@ -139,8 +139,8 @@ class RequestBudget:
             return
         self._warned_at = now
         logger.warning(
-            "Connection %r: %d requests wait for their turn. At %g a minute one of them may be sent in %.0f s "
-            "and should be within %.0f s, so checks come late and containers may expire. Raise "
+            "Connection %r: %d requests wait for their turn. At %g a minute one may be sent in %.0f s; "
+            "%.0f s would be in time. So checks come late, and containers may expire. Raise "
             "requests_per_minute in the connection if the service allows it, or wait for fewer containers",
             self._conn_id,
             self._alive + 1,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -19,6 +20,16 @@ PATIENCE: Final = 10.0
 RUN_OVER: Final = frozenset({"success", "failed"})
 TASK_OVER: Final = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 """States that no try follows by itself. Everything else may be, or become, a try that needs its container."""
+
+
+def is_inline() -> bool:
+    """Whether this process is ``dag.test`` of Airflow 3, which runs a trigger instead of the other tasks.
+
+    Airflow 2 gives no sign of it.
+    """
+    task_runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
+    comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
+    return type(comms).__name__ == "InProcessSupervisorComms"
 
 
 async def run_is_over(task_instance: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What a container's status means for somebody who waits for one: rules alone, for the sensor and its trigger."""
+"""What a container's status means for somebody who waits for one: rules, for the sensor and its trigger."""
 
 from __future__ import annotations
 
@@ -62,5 +62,5 @@ def hopeless_message(container_id: str, status: str | None, wanted: Collection[s
     """Say why there is nothing left to wait for."""
     return (
         f"Container {container_id} is {status}, and cannot become {' or '.join(wanted)} any more. "
-        "Check that the task that creates it ran in this DAG run, and that nothing before this task deletes it"
+        "Check that its id comes from this DAG run, and that nothing before this task deletes it"
     )

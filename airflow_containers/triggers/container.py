@@ -8,6 +8,7 @@ import random
 import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,7 +51,7 @@ class ContainerTrigger(BaseTrigger):
     """
 
     def __init__(self, *, container_id: str, conn_id: str, ends_at: float) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
         self.container_id = container_id
         self.conn_id = conn_id
         self.ends_at = ends_at
@@ -76,7 +77,7 @@ class ContainerTrigger(BaseTrigger):
         except Exception as error:  # noqa: BLE001 - an exception would resume the task without its own method
             event = self._error(error)
         self._fired = True
-        yield TriggerEvent(event)
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call, unused-ignore]
 
     async def _outcome(self) -> dict[str, Any]:
         limit = asyncio.timeout(max(self.ends_at - time.time(), 0))
@@ -116,8 +117,8 @@ class KeepContainerAliveTrigger(ContainerTrigger):
     the container that would expire first comes first.
 
     The event has ``outcome``, ``container_id`` and ``message``; with ``error`` also ``retryable``. Outcomes:
-    ``gone`` (deleted), ``max_lifetime``, ``run_over``, ``expired`` (it died although it was to be kept) and
-    ``error``.
+    ``gone`` (deleted), ``max_lifetime``, ``run_over``, ``expired`` (it died although it was to be kept),
+    ``inline`` (in ``dag.test``, where nothing else would run meanwhile) and ``error``.
 
     What ends it otherwise does nothing to the container, which belongs to other tasks: a killed or cleared
     task, a triggerer that stops, a trigger that moves to another one. Only with ``delete_when_run_ends`` a
@@ -158,6 +159,15 @@ class KeepContainerAliveTrigger(ContainerTrigger):
             "delete_when_run_ends": self.delete_when_run_ends,
         }
 
+    async def _outcome(self) -> dict[str, Any]:
+        if _states.is_inline():
+            return self._event(
+                "inline",
+                f"Container {self.container_id} is not kept alive: dag.test runs one task at a time, so the "
+                "tasks that use and delete it would wait for this one",
+            )
+        return await super()._outcome()
+
     async def on_kill(self) -> None:
         """Delete the container if ``delete_when_run_ends`` is set and its DAG run is over; else do nothing.
 
@@ -183,53 +193,44 @@ class KeepContainerAliveTrigger(ContainerTrigger):
                 logger.warning("Container %s was not deleted: %s", self.container_id, error)
 
     async def _watch(self, service: SharedService) -> dict[str, Any]:
-        idle = self.idle_seconds
-        now = time.time()
-        # When the container must have expired unless somebody else has used it.
-        alive_until = now + LONGEST_IDLE_SECONDS
-        if idle is not None and self.touched_at is not None and self.touched_at + idle > now:
-            alive_until = self.touched_at + idle
-        touched_at = self.touched_at
-        next_at = self._first(now, idle)
-        failures = 0
-        failure: ContainersError | None = None
+        life = _Life.begin(time.time(), self.idle_seconds, self.touched_at)
+        next_at = self._first(time.time(), life.idle)
         while True:
             await asyncio.sleep(max(next_at - time.time(), 0))
             if await _states.run_is_over(self.task_instance):
                 return await self._end_with_run(service)
-            asked_at = time.time()
-            within = LONGEST_IDLE_SECONDS if idle is None else alive_until - asked_at
-            try:
-                container = await service.retrieve(self.container_id, within=within)
-            except ContainersError as error:
-                now = time.time()
-                if isinstance(error, ContainerGoneError):
-                    if _status.status_of(error) == _status.DELETED:
-                        return self._gone()
-                    return self._expired(None, touched_at, asked_at, failure, str(error))
-                if not error.retryable:
-                    return self._error(error)
-                failures, failure = failures + 1, error
-                if now >= alive_until:
-                    return self._given_up(touched_at, error)
-                pause = self._pause_after(failures, alive_until - now)
-                logger.warning("%s; touching container %s again in %.1f s", error, self.container_id, pause)
-                next_at = now + pause
-                continue
-            status = (container.status or "").lower()
-            if status == _status.DELETED:
+            event = await self._touch(service, life)
+            if event is not None:
+                return event
+            next_at = time.time() + self._pause(life)
+
+    async def _touch(self, service: SharedService, life: _Life) -> dict[str, Any] | None:
+        """Touch once; return the event if that was the last time."""
+        life.asked_at = time.time()
+        within = LONGEST_IDLE_SECONDS if life.idle is None else life.alive_until - life.asked_at
+        try:
+            container = await service.retrieve(self.container_id, within=within)
+        except ContainerGoneError as error:
+            if _status.status_of(error) == _status.DELETED:
                 return self._gone()
-            if status == _status.EXPIRED:
-                return self._expired(container, touched_at, asked_at, failure, f"its status is {status!r}")
-            touched_at = time.time()
-            minutes = container.expires_after.minutes if container.expires_after else None
-            idle = minutes * 60 if minutes else idle or LONGEST_IDLE_SECONDS
-            if self.interval >= idle:
-                return self._event("error", interval_message(self.interval, idle), retryable=False)
-            alive_until = touched_at + idle
-            failures, failure = 0, None
-            # Never later than asked for; never all at the same time.
-            next_at = touched_at + self.interval * random.uniform(0.9, 1)  # noqa: S311 - spreads load
+            return self._expired(None, life, str(error))
+        except ContainersError as error:
+            if not error.retryable:
+                return self._error(error)
+            life.failures, life.failure = life.failures + 1, error
+            if time.time() >= life.alive_until:
+                return self._given_up(life, error)
+            logger.warning("%s; container %s will be touched again", error, self.container_id)
+            return None
+        status = (container.status or "").lower()
+        if status == _status.DELETED:
+            return self._gone()
+        if status == _status.EXPIRED:
+            return self._expired(container, life, f"its status is {status!r}")
+        idle = life.touched(time.time(), container)
+        if self.interval >= idle:
+            return self._event("error", interval_message(self.interval, idle), retryable=False)
+        return None
 
     def _first(self, now: float, idle: float | None) -> float:
         """Return when to touch first: spread, so that many triggers that start together do not ask together.
@@ -241,8 +242,12 @@ class KeepContainerAliveTrigger(ContainerTrigger):
         spare = self.interval if idle is None else min(self.interval, idle - self.interval)
         return now + random.uniform(0, max(spare, 0) / 4)  # noqa: S311 - spreads load
 
-    def _pause_after(self, failures: int, left: float) -> float:
-        pause: float = min(FIRST_PAUSE * 2 ** min(failures - 1, 8), self.interval, max(left / 4, 0.5))
+    def _pause(self, life: _Life) -> float:
+        """Return the seconds to the next touch: never more than the interval, and never the same for all."""
+        if not life.failures:
+            return self.interval * random.uniform(0.9, 1)  # noqa: S311 - spreads load
+        left = life.alive_until - time.time()
+        pause: float = min(FIRST_PAUSE * 2 ** min(life.failures - 1, 8), self.interval, max(left / 4, 0.5))
         return pause * random.uniform(0.75, 1)  # noqa: S311 - spreads load
 
     async def _end_with_run(self, service: SharedService) -> dict[str, Any]:
@@ -292,24 +297,17 @@ class KeepContainerAliveTrigger(ContainerTrigger):
     def _gone(self) -> dict[str, Any]:
         return self._event("gone", f"Container {self.container_id} is deleted")
 
-    def _expired(
-        self,
-        container: Container | None,
-        touched_at: float | None,
-        asked_at: float,
-        failure: ContainersError | None,
-        what: str,
-    ) -> dict[str, Any]:
+    def _expired(self, container: Container | None, life: _Life, what: str) -> dict[str, Any]:
         """Say of what a container has died, as far as that is known."""
         known = [f"Container {self.container_id} has expired although it was to be kept alive: {what}"]
         if container is not None and container.last_active_at is not None:
             known.append(f"it was last active at {_clock(container.last_active_at)}")
         if container is not None and container.expires_after and container.expires_after.minutes:
             known.append(f"its idle time is {container.expires_after.minutes} minutes")
-        known.append(_last_touch(touched_at))
-        if failure is not None:
-            known.append(f"later ones failed, the last with: {failure}")
-        waited = time.time() - asked_at
+        known.append(_last_touch(life.touched_at))
+        if life.failure is not None:
+            known.append(f"later ones failed, the last with: {life.failure}")
+        waited = time.time() - life.asked_at
         if waited > self.interval:
             known.append(
                 f"this one waited {waited:.0f} s for the connection's requests_per_minute, which is too low "
@@ -317,13 +315,50 @@ class KeepContainerAliveTrigger(ContainerTrigger):
             )
         return self._event("expired", "; ".join(known))
 
-    def _given_up(self, touched_at: float | None, error: ContainersError) -> dict[str, Any]:
+    def _given_up(self, life: _Life, error: ContainersError) -> dict[str, Any]:
         return self._event(
             "error",
-            f"Container {self.container_id} could not be touched for its whole idle time and must have expired; "
-            f"{_last_touch(touched_at)}; the last error was: {error}",
+            f"Container {self.container_id} could not be touched for its whole idle time and must have "
+            f"expired; {_last_touch(life.touched_at)}; the last error was: {error}",
             retryable=True,
         )
+
+
+@dataclass(slots=True)
+class _Life:
+    """What is known of a container that is kept alive. Times are seconds since 1970.
+
+    :param idle: its idle time in seconds, once it is known.
+    :param touched_at: when it was touched last.
+    :param alive_until: when it must have expired, unless somebody else has used it.
+    :param asked_at: when the last touch was wanted.
+    :param failures: touches that failed since the last that did not.
+    :param failure: the last of them.
+    """
+
+    idle: float | None
+    touched_at: float | None
+    alive_until: float
+    asked_at: float = 0.0
+    failures: int = 0
+    failure: ContainersError | None = None
+
+    @classmethod
+    def begin(cls, now: float, idle: float | None, touched_at: float | None) -> _Life:
+        """Return what a trigger knows when it starts, for the first time or again."""
+        recent = idle is not None and touched_at is not None and touched_at + idle > now
+        # One that was touched by another triggerer, we do not know when, may have its whole time before it.
+        return cls(
+            idle, touched_at, (touched_at if recent and touched_at else now) + (idle or LONGEST_IDLE_SECONDS)
+        )
+
+    def touched(self, now: float, container: Container) -> float:
+        """Note a touch that succeeded, and return the idle time."""
+        minutes = container.expires_after.minutes if container.expires_after else None
+        self.idle = minutes * 60 if minutes else self.idle or LONGEST_IDLE_SECONDS
+        self.touched_at, self.alive_until = now, now + self.idle
+        self.failures, self.failure = 0, None
+        return self.idle
 
 
 class ContainerStatusTrigger(ContainerTrigger):
@@ -412,9 +447,8 @@ class ContainerStatusTrigger(ContainerTrigger):
         found = await service.find(self.container_id, name=self.name, within=self.interval)
         if found is not None:
             self.seen = True
-        return _status.status_in_lists(
-            found and (found.status or "unknown"), seen=self.seen, waited=time.time() - self.started_at
-        )
+        listed = (found.status or "unknown") if found is not None else None
+        return _status.status_in_lists(listed, seen=self.seen, waited=time.time() - self.started_at)
 
     def _too_late(self) -> dict[str, Any]:
         return self._event(
@@ -430,8 +464,8 @@ def interval_message(interval: float, idle: float) -> str:
     :param idle: seconds after which the container expires.
     """
     return (
-        f"interval: got {interval:g} s, expected less than the container's idle time of {idle / 60:g} minutes "
-        "(expires_after), better less than half of it; give a shorter interval, or create the container with a "
+        f"interval: got {interval:g} s, expected less than the container's idle time of {idle / 60:g} "
+        "minutes, better less than half of it; give a shorter interval, or create the container with a "
         "longer expires_after"
     )
 

@@ -131,6 +131,7 @@ def test_form_of_airflow_3() -> None:
         ("list", "airflow-containers"),
         ("hooks", "airflow_containers.hooks.container.ContainerHook"),
         ("links", "airflow_containers.links.ContainerLink"),
+        ("triggers", "airflow_containers.triggers.container"),
     ],
 )
 def test_airflow_knows_the_provider(command: str, expected: str) -> None:

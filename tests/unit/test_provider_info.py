@@ -31,7 +31,10 @@ def test_valid_for_this_airflow() -> None:
 
 
 @pytest.mark.airflow("3.2")
-@pytest.mark.parametrize("part", ["connection-types", "integrations", "hooks", "operators", "extra-links"])
+@pytest.mark.parametrize(
+    "part",
+    ["connection-types", "integrations", "hooks", "operators", "sensors", "triggers", "extra-links"],
+)
 def test_valid_for_authors(part: str) -> None:
     """The schema for authors checks the form's fields, which the one at run time lets pass."""
     schema = load_schema("provider.yaml.schema.json")
@@ -71,6 +74,16 @@ def test_everything_named_exists(path: str) -> None:
     except ModuleNotFoundError:
         module, _, name = path.rpartition(".")
         assert hasattr(importlib.import_module(module), name)
+
+
+def test_every_public_module_is_named() -> None:
+    """A module with operators, sensors or triggers that is not named is missing from Airflow's lists."""
+    info = get_provider_info()
+    package = Path(importlib.import_module("airflow_containers").__path__[0])
+    for part in ("operators", "sensors", "triggers"):
+        named = {module for entry in info[part] for module in entry["python-modules"]}
+        there = {f"airflow_containers.{part}.{path.stem}" for path in (package / part).glob("[a-z]*.py")}
+        assert there == named
 
 
 def test_name_is_that_of_the_distribution() -> None:
