@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
@@ -23,7 +23,9 @@ from airflow_containers.operators._literals import (
 from airflow_containers.operators._task_state import make_plan, rememberer
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from types import TracebackType
+
+    from airflow.providers.common.compat.sdk import Context, XComArg
 
     from airflow_containers.api import CreateContainerRequest
     from airflow_containers.creation import OnRetry
@@ -41,6 +43,8 @@ CREATE_FIELDS = (
 """The fields of :class:`CreateContainerOperator` that make up the request; all of them are templates."""
 
 _CHECKED_FIELDS = (*CREATE_FIELDS, "unique_name", "on_retry", "visibility_timeout")
+_SHARED_ARGUMENTS = ("conn_id", "dag", "default_args", "executor", "pool", "queue", "task_group")
+_DELETE_ARGUMENTS = {"retries": 3, "retry_delay": timedelta(seconds=10), "retry_exponential_backoff": True}
 _EXPECTED_CONNECTION = "the id of an Airflow connection"
 
 
@@ -262,6 +266,69 @@ class DeleteContainerOperator(BaseOperator):
                 self.log.info("Deleted container %s, and made sure that it is gone", container_id)
             else:
                 self.log.info("Container %s is gone already", container_id)
+
+
+class ContainerScope:
+    """The tasks of one container, as :func:`container` makes them.
+
+    As a context manager it puts the tasks that are made inside between the two, and gives them the id.
+
+    :param create: the setup task.
+    :param delete: the teardown task.
+    """
+
+    def __init__(self, create: CreateContainerOperator, delete: DeleteContainerOperator) -> None:
+        self.create = create
+        self.delete = delete
+
+    @property
+    def container_id(self) -> XComArg:
+        """The id of the container, for the tasks that work with it."""
+        return self.create.output
+
+    def __enter__(self) -> XComArg:
+        self.delete.__enter__()  # type: ignore[no-untyped-call, unused-ignore]
+        return self.container_id
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.delete.__exit__(kind, error, trace)  # type: ignore[no-untyped-call, unused-ignore]
+
+
+def container(
+    task_id: str = "container",
+    *,
+    on_failure_fail_dagrun: bool = False,
+    delete_args: Mapping[str, Any] | None = None,
+    **create_args: Any,
+) -> ContainerScope:
+    """Make a container for the tasks inside of a ``with`` block, and delete it after them.
+
+    ::
+
+        with container(memory_limit="4g", domains=["api.example.com"]) as box:
+            report(box)
+
+    ``box`` is the id. The container is made before the tasks of the block, by a setup task, and deleted after
+    them whatever became of them, by a teardown task. A failed delete is tried three times more.
+
+    :param task_id: the tasks are called ``create_<task_id>`` and ``delete_<task_id>``.
+    :param on_failure_fail_dagrun: whether a container that could not be deleted fails the DAG run.
+    :param delete_args: further arguments of the delete task.
+    :param create_args: arguments of :class:`CreateContainerOperator`; those that say where and as whom a task
+        runs (``conn_id``, ``dag``, ``task_group``, ``pool``, ``queue``, ``executor``, ``default_args``) count
+        for the delete task as well.
+    :raises InvalidTaskArgumentError: if a literal argument is wrong.
+    """
+    create = CreateContainerOperator(task_id=f"create_{task_id}", **create_args)
+    shared = {name: create_args[name] for name in _SHARED_ARGUMENTS if name in create_args}
+    arguments = {**_DELETE_ARGUMENTS, **shared, **(delete_args or {})}
+    delete = DeleteContainerOperator(
+        task_id=f"delete_{task_id}", container_id=cast("str", create.output), **arguments
+    )
+    delete.as_teardown(setups=create, on_failure_fail_dagrun=on_failure_fail_dagrun)
+    return ContainerScope(create, delete)
 
 
 def _check_connection(task: Any, *, literal: bool = False) -> None:
