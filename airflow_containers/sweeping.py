@@ -277,8 +277,8 @@ class Summary:
     :param unknown: kept, because nobody knows whether the run is over.
     :param due: to be deleted; in a dry run this is all that happens.
     :param gone: ended between the list and the delete.
-    :param minutes: minutes alive of those that were due.
-    :param cost: US dollars for them so far, without the ``unpriced``.
+    :param minutes: minutes alive of those that were due, without the ``gone``: nobody knows since when.
+    :param cost: US dollars for these minutes, without the ``unpriced``.
     :param unpriced: due, with unknown cost.
     :param ids: of those deleted or, in a dry run, due; the first 100.
     """
@@ -314,22 +314,25 @@ class Summary:
 
     def lines(self) -> list[str]:
         """Return the end of the report, for people."""
-        money = f"{self.minutes} minutes, {pricing.dollars(self.cost)} at the prices of {pricing.AS_OF}"
+        dollars = pricing.dollars(self.cost)
+        money = f"minutes alive {self.minutes}, cost {dollars} at the prices of {pricing.AS_OF}"
         if self.unpriced:
-            money += f", and {self.unpriced} of unknown cost"
-        kept = f"kept {self.live} of live runs, {self.unknown} of unknown owners"
+            money += f" and {self.unpriced} of unknown cost"
         if self.dry_run:
-            done = f"Dry run, nothing was deleted: {self.due} to delete ({money}); {kept}."
+            done = f"Dry run, nothing was deleted. To delete: {self.due} ({money})"
         else:
             done = (
-                f"Deleted {self.deleted}, {self.gone} gone meanwhile, {self.failed} failed, of {self.due} "
-                f"({money}); {kept}."
+                f"Deleted: {self.deleted}, gone meanwhile: {self.gone}, failed: {self.failed}, "
+                f"of {self.due} ({money})"
             )
-        listed = (
-            f"Listed {self.listed} containers on {self.pages} pages: {self.found} of this package alive, "
-            f"{self.ended} of it ended already, {self.others} of others or with another prefix."
-        )
-        return [listed, done]
+        return [
+            (
+                f"Pages: {self.pages}. Containers: {self.listed}; of this package and alive: {self.found}, "
+                f"of it and ended: {self.ended}, others or with another prefix: {self.others}"
+            ),
+            f"Kept: {self.live} of live runs, {self.unknown} of unknown owners",
+            done,
+        ]
 
 
 class Sweep:
@@ -461,13 +464,15 @@ class Sweep:
                 summary.unknown += 1
             return
         summary.due += 1
+        if row.outcome == "gone":
+            summary.gone += 1
+            return
         summary.minutes += verdict.minutes or 0
         if verdict.cost is None:
             summary.unpriced += 1
         else:
             summary.cost += verdict.cost
         summary.deleted += row.outcome == "deleted"
-        summary.gone += row.outcome == "gone"
         summary.failed += row.outcome == "failed"
         if row.outcome in ("delete", "deleted") and len(summary.ids) < MAX_REPORTED_IDS:
             summary.ids.append(verdict.container.id)

@@ -123,6 +123,22 @@ def test_model_gets_the_container(gateway: Gateway, airflow_database: Path) -> N
     gateway.server.assert_nothing_left()
 
 
+def test_sweep(gateway: Gateway, airflow_database: Path) -> None:
+    """What a run has left is shown by the first task and deleted by the second."""
+    gateway.server.order_fault(method="DELETE", status=400)
+    left = _run("container_lifecycle", airflow_database)
+    assert "failed" == left.tasks["delete", -1]
+    (container,) = gateway.server.alive()
+
+    run = _run("container_sweep", airflow_database)
+
+    assert run.tasks == {("look", -1): "success", ("sweep", -1): "success"}
+    (looked,), (swept,) = run.xcoms("look").values(), run.xcoms("sweep").values()
+    assert [container["id"]] == looked["container_ids"] == swept["container_ids"]
+    assert (0, 1) == (looked["deleted"], swept["deleted"])
+    gateway.server.assert_nothing_left()
+
+
 def test_container_is_deleted_when_the_work_fails(gateway: Gateway, airflow_database: Path) -> None:
     """A teardown deletes the container although the task before it has failed."""
     gateway.server.order_fault(method="GET", path="/v1/containers/*", status=400)

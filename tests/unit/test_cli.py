@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import types
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["serve", "--until-eof"],
         ["serve", "--until-eof", "both"],
         ["demo", "x"],
+        ["sweep", "x"],
+        ["sweep", "--prefix", ""],
+        ["sweep", "--conn-id", " "],
+        ["sweep", "--older-than", "2"],
+        ["sweep", "--older-than", "0h"],
+        ["sweep", "--older-than", "-1h"],
+        ["sweep", "--older-than", "2 h"],
+        ["sweep", "--del"],
     ],
     ids=" ".join,
 )
@@ -61,6 +70,37 @@ def test_demo_runs_the_demo(arguments: list[str], keep: bool, monkeypatch: pytes
     monkeypatch.setattr(airflow_containers, "_demo", module, raising=False)
 
     assert (7, [keep]) == (cli.main(arguments), seen)
+
+
+@pytest.mark.parametrize(
+    ("options", "changed"),
+    [
+        ([], {}),
+        (["--delete"], {"delete": True}),
+        (["--older-than", "90m"], {"older_than": timedelta(minutes=90)}),
+        (["--older-than", "45s"], {"older_than": timedelta(seconds=45)}),
+        (["--older-than", "2h"], {"older_than": timedelta(hours=2)}),
+        (["--older-than", "1d"], {"older_than": timedelta(days=1)}),
+        (
+            ["--conn-id", "azure", "--prefix", "report", "--deployment-id", "here"],
+            {"conn_id": "azure", "prefix": "report", "deployment_id": "here"},
+        ),
+    ],
+    ids=str,
+)
+def test_sweep_runs_the_sweep(
+    options: list[str], changed: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The options reach the sweep, which deletes nothing unless told to; its status becomes the command's."""
+    seen: list[dict[str, object]] = []
+    module = types.ModuleType("airflow_containers._sweep")
+    module.run = lambda **given: seen.append(given) or 7  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "airflow_containers._sweep", module)
+    monkeypatch.setattr(airflow_containers, "_sweep", module, raising=False)
+
+    defaults = {"conn_id": None, "prefix": None, "older_than": None, "delete": False, "deployment_id": None}
+    assert 7 == cli.main(["sweep", *options])
+    assert [defaults | changed] == seen
 
 
 def test_the_state_directory_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -328,13 +328,16 @@ class TestSweep:
             "deleted": 2,
             "gone": 1,
             "failed": 0,
-            "minutes": 121,
+            "minutes": 120,
             "unpriced": 1,
-            "cost": "$0.1200",
+            "cost": "$0.0900",
             "container_ids": ["cntr_0", "cntr_3"],
         } == summary.to_json()
         assert ["deleted", "keep", "keep", "deleted", "gone", "keep"] == [row.outcome for row in service.rows]
-        assert "121 minutes, $0.1200 at the prices of 2026-10-07, and 1 of unknown cost" in summary.lines()[1]
+        assert (
+            "(minutes alive 120, cost $0.0900 at the prices of 2026-10-07 and 1 of unknown cost)"
+            in summary.lines()[2]
+        )
 
     def test_pages_are_fetched_before_deletes(self) -> None:
         """A page's containers are deleted after the next page is there."""
