@@ -429,7 +429,7 @@ def test_inline(run: Run, service: Service, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_arguments() -> None:
-    """A trigger is made again from what it tells Airflow; that is ids and numbers, for it is kept in clear."""
+    """A trigger is made again from what it tells Airflow: ids and numbers, for it is kept in clear."""
     keep = trigger(delete_when_run_ends=True)
     path, arguments = keep.serialize()
     assert "airflow_containers.triggers.container.KeepContainerAliveTrigger" == path

@@ -161,7 +161,7 @@ async def test_the_first_may_be_cancelled(world: World) -> None:
 
 
 async def test_an_error_is_for_all_who_wait(world: World) -> None:
-    """A connection that is missing is looked up once for those who wait, and again for those who come later."""
+    """A missing connection is looked up once for those who wait, and again for those who come later."""
     world.error = ConfigurationError("Connection 'mine' does not exist")
     results = await asyncio.gather(*(touch() for _ in range(50)), return_exceptions=True)
     assert {ConfigurationError} == {type(result) for result in results}
@@ -232,7 +232,7 @@ class TestRotatedKey:
     ids=["named", "not named", "very long", "quota"],
 )
 async def test_429_pauses_everybody(error: Exception, expected: float, world: World) -> None:
-    """What the service asks of one request holds for all of the connection; a spent quota asks for nothing."""
+    """What the service asks of one request holds for all; a spent quota asks for nothing."""
     loop = asyncio.get_running_loop()
     async with shared_service("mine") as service:
         world.answers = [error]
