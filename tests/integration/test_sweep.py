@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_containers import pricing
 from airflow_containers.api import ClientOptions, ContainersClient, CreateContainerRequest
 from airflow_containers.hooks import runs
 from airflow_containers.hooks.deployment import DEPLOYMENT_VARIABLE
@@ -28,6 +29,7 @@ from airflow_containers.sweeping import RunState, Sweep, SweepIncompleteError
 from airflow_containers.testing import LocalServer
 from tests.support.contexts import task_context, templated
 from tests.support.dag_runs import FinishedRun, load_dag, run_dag
+from tests.support.isolation import REPOSITORY
 
 DEPLOYMENT = "tests"
 """What `tests.support.isolation` sets as this deployment's id."""
@@ -89,7 +91,8 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, airflow_database: Path
 
     def load_source(source: str) -> Any:
         file = tmp_path / f"dag_{len(list(tmp_path.iterdir()))}.py"
-        file.write_text(textwrap.dedent(header) + textwrap.dedent(source))
+        source = textwrap.dedent(source)
+        file.write_text(source if source.startswith("from ") else textwrap.dedent(header) + source)
         return load_dag(file)
 
     return load_source
@@ -518,6 +521,56 @@ class TestCommand:
         assert "run run of no_such_dag is not in this database" in given.stdout
         assert [0, 0] == [swept.returncode, given.returncode]
         assert 1 == len(containers_server.alive())
+
+
+class TestGuide:
+    """`docs/sweeping.md` as it stands there."""
+
+    GUIDE = (REPOSITORY / "docs" / "sweeping.md").read_text()
+
+    def blocks(self, language: str) -> list[str]:
+        """The code blocks in one language."""
+        return re.findall(rf"^```{language}\n(.*?)^```", self.GUIDE, re.MULTILINE | re.DOTALL)
+
+    def test_commands(
+        self, connection: dict[str, Any], make: Make, containers_server: LocalServer, airflow_database: Path
+    ) -> None:
+        """The first changes nothing, the second deletes."""
+        make("deleted_run")
+        left = []
+        for block in self.blocks("console"):
+            done = subprocess.run(
+                ["bash", "-ec", block.removeprefix("$ ")],
+                env={
+                    **os.environ,
+                    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                    "NO_PROXY": "127.0.0.1",
+                },
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert 0 == done.returncode, done.stderr
+            left.append(len(containers_server.alive()))
+        assert [1, 0] == left
+
+    def test_dag(
+        self, load: LoadDag, make: Make, containers_server: LocalServer, airflow_database: Path
+    ) -> None:
+        """The hourly DAG shows what is due, and deletes nothing yet."""
+        container_id = make("deleted_run")
+        (source,) = self.blocks("python")
+
+        run = run_dag(load(source), airflow_database)
+
+        assert ("success", [container_id]) == (run.state, run.xcoms("sweep")[-1]["container_ids"])
+        assert 1 == len(containers_server.alive())
+
+    def test_prices(self) -> None:
+        """The guide's prices are those that are reckoned with."""
+        text = " ".join(self.GUIDE.split())
+        prices = ", ".join(f"{memory} ${price}" for memory, price in pricing.PER_MINUTE.items())
+        assert f"looked up on {pricing.AS_OF} at <{pricing.SOURCE}>: {prices}." in text
 
 
 def command(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
