@@ -108,6 +108,10 @@ class ContainerCreation:
             self._keep(self._record.handed_over())
         # One step, in which no signal handler can come between.
         self._handed_over = True
+        if self._abandoned:
+            # It came while that was remembered, and has deleted what would be handed over.
+            self._handed_over = False
+            self._stop_if_abandoned()
 
     def abandon(self, *, patience: float = 0.0) -> None:
         """Delete what this try has made and not handed over. Safe in a signal handler.
