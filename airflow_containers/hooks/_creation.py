@@ -98,6 +98,7 @@ class ContainerCreation:
                     self._log.info("Taking over container %s: %s", settled.container.id, settled.adopted)
                 container: Container = settled.container
                 return container
+            self._stop_if_abandoned()
             result = self._perform(step)
             self._stop_if_abandoned()
 

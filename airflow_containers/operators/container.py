@@ -97,6 +97,7 @@ class CreateContainerOperator(BaseOperator):
     operator_extra_links = (ContainerLink(),)
     ui_color = "#e8f4ee"
     _creation: ContainerCreation | None = None
+    _killed = False
 
     def __init__(
         self,
@@ -165,6 +166,8 @@ class CreateContainerOperator(BaseOperator):
             )
             creation = self._creation = hook.creation(plan, rememberer(context), log=self.log)
             try:
+                if self._killed:
+                    creation.abandon()
                 container = creation.run()
                 context["ti"].xcom_push(key="container", value=container.to_json())
                 ContainerLink.persist(context, hook.dashboard_url(container.id))
@@ -177,6 +180,8 @@ class CreateContainerOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Delete what this try has made and not handed over; a worker gives about 5 seconds for that."""
+        # Airflow 3 lets a task go on after this, and kills it 5 seconds later.
+        self._killed = True
         if self._creation is not None:
             from airflow_containers.hooks._creation import KILL_PATIENCE
 

@@ -47,7 +47,11 @@ def test_readme_dag_runs(
     """The README's DAG creates a container, works in it and deletes it."""
     run = run_dag(readme_dag, airflow_database)
 
-    assert {("create", -1): "success", ("work", -1): "success", ("delete", -1): "success"} == run.tasks
+    assert {
+        ("create_container", -1): "success",
+        ("work", -1): "success",
+        ("delete_container", -1): "success",
+    } == run.tasks
     (create,) = containers_server.assert_requested("POST", "/v1/containers", times=1)
     assert {"type": "allowlist", "allowed_domains": ["api.example.com"]} == create.body["network_policy"]
     containers_server.assert_nothing_left()
