@@ -33,16 +33,6 @@ class Terminated(BaseException):
     """What Airflow 2 raises out of its signal handler."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def imports() -> None:
-    """What the first task of a process imports takes as long as the times in these tests."""
-    from airflow_containers.api import ContainersClient, CreateContainerRequest
-    from airflow_containers.hooks import _connection
-
-    assert ContainersClient, CreateContainerRequest
-    assert _connection
-
-
 @pytest.fixture
 def when_killed() -> Iterator[Callable[[Any], None]]:
     """Set what a SIGTERM does in this thread, as Airflow's task runner does."""
@@ -51,11 +41,18 @@ def when_killed() -> Iterator[Callable[[Any], None]]:
     signal.signal(signal.SIGTERM, before)
 
 
-def term_after(seconds: float) -> None:
-    """Send this process a SIGTERM in a moment."""
+def term_while_it_creates(task: CreateContainerOperator, seconds: float) -> None:
+    """Send this process a SIGTERM that long after the create request was sent."""
     main = threading.main_thread().ident
     assert main is not None
-    threading.Timer(seconds, signal.pthread_kill, (main, signal.SIGTERM)).start()
+
+    def send() -> None:
+        while task._creation is None or not task._creation._request_is_open:
+            time.sleep(0.01)
+        time.sleep(seconds)
+        signal.pthread_kill(main, signal.SIGTERM)
+
+    threading.Thread(target=send, daemon=True).start()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -76,7 +73,7 @@ def test_killed_while_the_service_answers(
 
     when_killed(handler)
     containers_server.order_fault(method="POST", delay=1, when=when)
-    term_after(0.5)
+    term_while_it_creates(task, 0.3)
 
     with pytest.raises(Terminated if raises else AbandonedError):
         task.execute(task_context(task))
@@ -93,7 +90,7 @@ def test_killed_while_it_looks(containers_server: LocalServer, when_killed: Call
     when_killed(task.on_kill)
     containers_server.quirks(visibility_delay_seconds=1)
     containers_server.order_fault(method="POST", reset=True, when="after")
-    term_after(0.2)
+    term_while_it_creates(task, 0.3)
 
     with pytest.raises(AbandonedError):
         task.execute(task_context(task))
