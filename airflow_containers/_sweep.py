@@ -70,7 +70,7 @@ def _sweep(
     given_id: str | None,
 ) -> int:
     from airflow_containers import sweeping
-    from airflow_containers.hooks.runs import ask_database
+    from airflow_containers.hooks.runs import ask_database, live_runs
 
     options = hook.get_options()
     known_id = _known_id()
@@ -83,7 +83,8 @@ def _sweep(
         )
     if given_id and not known_id:
         ask = _without_conclusions(ask_database)
-    rules = sweeping.Rules(given_id or known_id, prefix=prefix, older_than=older_than)
+    own_id = given_id or known_id
+    rules = sweeping.Rules(own_id, prefix=prefix, older_than=older_than, live_runs=live_runs(own_id))
     _say(out, f"{'Deleting' if delete else 'Dry run'} at {options.base_url}, connection {hook.conn_id!r}")
     _say(out, f"prefix {prefix!r}, age limit for unknown owners: {older_than or 'none'}")
     if not rules.deployment_id:

@@ -7,7 +7,8 @@ Only names with an owner token are looked at. Of those:
   any more, its containers are deleted.
 - The run is proven, and Airflow did not answer: kept. It may be live.
 - No run is proven: the name had no room for the ids, or another deployment made it. Its age decides, if a
-  limit was given.
+  limit was given; but what the token shows to be of a live run is kept, as far as live runs could be listed
+  (:attr:`Rules.live_runs`).
 
 The walk sees containers in list pages only, which refresh no idle clock, and holds two pages at a time. The
 containers of a page are deleted after the next page was fetched, so that the cursor is always the id of a
@@ -157,12 +158,16 @@ class Rules:
     :param prefix: only containers whose names start so.
     :param older_than: age above which a container is deleted whose run is not proven; ``None`` keeps it. It
         has to be longer than the longest run of any deployment that shares the account.
+    :param live_runs: runs that were live when the sweep began, each as its
+        :func:`~airflow_containers.identity.run_hash`: those that could be listed. They protect containers
+        whose names have no ids.
     :raises ValueError: if ``older_than`` is not above zero.
     """
 
     deployment_id: str
     prefix: str | None = None
     older_than: timedelta | None = None
+    live_runs: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.older_than is not None and self.older_than <= timedelta(0):
@@ -204,10 +209,14 @@ def judge(
     """
     if not rules.covers(container) or not container.is_alive:
         return None
+    action: Action
     minutes = None if container.created_at is None else max(0, math.ceil((now - container.created_at) / 60))
     run = identity.owner_run(container.name or "", rules.deployment_id) if rules.deployment_id else None
-    if run is None:
-        owner: State = "unknown"
+    if run is None and _hash_of_run(container.name or "") in rules.live_runs:
+        owner: State = "live"
+        action, reason = "keep", "the owner token is that of a live run"
+    elif run is None:
+        owner = "unknown"
         action, reason = _by_age(container, rules, now)
     else:
         answer = state_of(run)
@@ -504,6 +513,10 @@ class Pacer:
         if now < self._next:
             self._sleep(self._next - now)
         self._next = max(now, self._next) + self._interval
+
+
+def _hash_of_run(name: str) -> str:
+    return name[-identity.TOKEN_LENGTH :][len(identity.OWNER_PREFIX) :][: identity.RUN_LENGTH]
 
 
 def _by_age(container: Container, rules: Rules, now: float) -> tuple[Action, str]:

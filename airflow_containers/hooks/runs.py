@@ -4,13 +4,15 @@ What a task may ask differs between the lines of Airflow:
 
 - A task of Airflow 3 has no database. It asks the Execution API, which tells the state of a run whose ids are
   given (all 3.x), and lists no runs.
-- A task of Airflow 2.11, and a command on a machine of either line that has the database, read it there.
+- A task of Airflow 2.11, and a command on a machine of either line that has the database, read it there. They
+  can list the live runs as well.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_containers.identity import run_hash
 from airflow_containers.sweeping import RunState
 
 if TYPE_CHECKING:
@@ -58,6 +60,24 @@ def ask_database(run: Run) -> RunState:
     except Exception as error:  # noqa: BLE001 - as above
         return RunState.unanswered(_kind(error))
     return RunState.absent() if found is None else _of(found[0])
+
+
+def live_runs(deployment_id: str) -> frozenset[str]:
+    """Return the live runs of this Airflow, each as the part of the owner token that stands for it.
+
+    Needs the metadata database, like :func:`ask_database`. Does not raise: it returns none if it cannot be
+    read.
+    """
+    try:
+        from airflow.models.dagrun import DagRun
+        from airflow.utils.session import create_session
+        from sqlalchemy import select
+
+        query = select(DagRun.dag_id, DagRun.run_id).where(DagRun.state.in_(("queued", "running")))
+        with create_session() as session:
+            return frozenset(run_hash(deployment_id, *ids) for ids in session.execute(query))
+    except Exception:  # noqa: BLE001 - as above
+        return frozenset()
 
 
 def _of(state: Any) -> RunState:

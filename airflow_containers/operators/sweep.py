@@ -82,7 +82,7 @@ class SweepContainersOperator(BaseOperator):
         """The hook for :attr:`conn_id`; it reads the connection on first use."""
         return ContainerHook(self.conn_id)
 
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
+    def execute(self, context: Context) -> dict[str, Any]:
         """Sweep, and return the counts.
 
         :raises AirflowFailException: for what a retry cannot mend: a wrong argument, key or connection, and
@@ -92,7 +92,7 @@ class SweepContainersOperator(BaseOperator):
         """
         self._check()
         with fail_if_final(self.task_id), self.hook as hook:
-            sweep = self._sweep(hook)
+            sweep = self._sweep(hook, context)
             try:
                 sweep.run()
             finally:
@@ -102,12 +102,18 @@ class SweepContainersOperator(BaseOperator):
             self._fail(sweep)
         return sweep.summary.to_json()
 
-    def _sweep(self, hook: ContainerHook) -> Sweep:
-        from airflow_containers import sweeping
+    def _sweep(self, hook: ContainerHook, context: Context) -> Sweep:
+        from airflow_containers import identity, sweeping
+        from airflow_containers.hooks import runs
         from airflow_containers.hooks.deployment import deployment_id
-        from airflow_containers.hooks.runs import ask_airflow
 
-        rules = sweeping.Rules(deployment_id(), prefix=self.prefix, older_than=self.older_than)
+        ask = runs.ask_airflow()
+        own_id = deployment_id()
+        # The one run that is known to be live wherever the task runs is its own.
+        live = frozenset({identity.run_hash(own_id, context["ti"].dag_id, context["ti"].run_id)})
+        if ask is runs.ask_database:
+            live |= runs.live_runs(own_id)
+        rules = sweeping.Rules(own_id, prefix=self.prefix, older_than=self.older_than, live_runs=live)
         self.log.info(
             "Sweeping with connection %r: prefix %r, age limit %s%s",
             self.conn_id,
@@ -119,7 +125,7 @@ class SweepContainersOperator(BaseOperator):
         return sweeping.Sweep(
             list_page=lambda after: hook.list_containers(after=after, limit=sweeping.PAGE_SIZE, order="desc"),
             delete=hook.delete_container,
-            runs=sweeping.RunStates(ask_airflow()),
+            runs=sweeping.RunStates(ask),
             rules=rules,
             dry_run=self.is_dry_run,
             report=lambda row: self.log.info("%s", row),

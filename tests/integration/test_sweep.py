@@ -22,7 +22,7 @@ from airflow_containers import pricing
 from airflow_containers.api import ClientOptions, ContainersClient, CreateContainerRequest
 from airflow_containers.hooks import runs
 from airflow_containers.hooks.deployment import DEPLOYMENT_VARIABLE
-from airflow_containers.identity import Owner, Run
+from airflow_containers.identity import Owner, Run, run_hash
 from airflow_containers.operators._errors import InvalidTaskArgumentError
 from airflow_containers.operators.sweep import SweepContainersOperator
 from airflow_containers.sweeping import RunState, Sweep, SweepIncompleteError
@@ -233,6 +233,22 @@ def test_age_decides_without_a_run(
     assert (0, 2) == unknown_and_deleted(older_than=timedelta(hours=1))
 
 
+def test_own_run_is_live_without_ids(
+    make: Make, containers_server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container of the sweeping run itself stays, although its name has no room for ids."""
+    task = SweepContainersOperator(task_id="sweep", older_than=timedelta(hours=1))
+    context = task_context(task)
+    own = make(context["ti"].run_id, dag_id=context["ti"].dag_id, name="x" * 230)
+    make("another", dag_id=context["ti"].dag_id, name="x" * 230)
+    monkeypatch.setitem(Sweep.__init__.__kwdefaults__, "now", lambda: time.time() + 3700)
+
+    summary = task.execute(context)
+
+    assert (1, 1) == (summary["live"], summary["deleted"])
+    assert [own] == [seen["id"] for seen in containers_server.alive()]
+
+
 def unknown_and_deleted(**arguments: Any) -> tuple[int, int]:
     """Sweep, and tell how many were kept because their owner is unknown, and how many deleted."""
     summary = sweep(**arguments)
@@ -321,6 +337,20 @@ class TestAsking:
         assert RunState.absent() == runs.ask_database(Run("leaves_one", "no_such_run"))
         assert runs.ask_database is runs.ask_airflow()
 
+    def test_live_runs(self, load: LoadDag, airflow_database: Path) -> None:
+        """Queued and running ones are listed from the database, as their part of the token."""
+        from airflow.models.dagrun import DagRun
+        from airflow.utils.session import create_session
+        from sqlalchemy import update
+
+        run = leave_one(load, airflow_database)
+        expected = run_hash(DEPLOYMENT, "leaves_one", run.run_id)
+        assert expected not in runs.live_runs(DEPLOYMENT)
+        for state, listed in (("queued", True), ("running", True), ("failed", False)):
+            with create_session() as session:
+                session.execute(update(DagRun).where(DagRun.run_id == run.run_id).values(state=state))
+            assert listed is (expected in runs.live_runs(DEPLOYMENT))
+
     def test_database_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """No answer is no state, and the error's text, which may have a password, is not told."""
 
@@ -329,6 +359,7 @@ class TestAsking:
 
         monkeypatch.setattr("airflow.utils.session.create_session", create_session)
         assert RunState.unanswered("OSError") == runs.ask_database(Run("a", "b"))
+        assert frozenset() == runs.live_runs(DEPLOYMENT)
 
     @pytest.mark.airflow("3.0")
     @pytest.mark.parametrize(

@@ -167,6 +167,17 @@ class TestJudge:
         assert verdict is not None
         assert ("keep", "unknown") == (verdict.action, verdict.owner)
 
+    def test_token_of_a_live_run(self) -> None:
+        """A name without ids is known by its token, where the live runs could be listed."""
+        live = frozenset({sweeping.identity.run_hash(HERE, "reports", "live")})
+        given_rules = rules(older_than=timedelta(seconds=1), live_runs=live)
+        actions = {}
+        for run_id in ("live", "over"):
+            verdict = judge(container(long_name(run_id)), rules=given_rules, state_of=_never, now=NOW)
+            assert verdict is not None
+            actions[run_id] = (verdict.action, verdict.owner)
+        assert {"live": ("keep", "live"), "over": ("delete", "unknown")} == actions
+
     @pytest.mark.parametrize("limit", [timedelta(0), timedelta(seconds=-1)])
     def test_age_limit_is_above_zero(self, limit: timedelta) -> None:
         """Zero would delete what was made a moment ago."""
