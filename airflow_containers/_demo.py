@@ -86,8 +86,8 @@ def _tell(server: LocalServer, home: Path, log: Path) -> None:
         raise DemoError(f"tasks that did not succeed: {unfinished or 'all of them'}")
     if left:
         raise DemoError(f"{len(left)} container(s) were not deleted")
-    if [request.method for request in requests] != ["POST", "GET", "DELETE"]:
-        raise DemoError("expected one request to create, one to retrieve and one to delete")
+    if [request.method for request in requests] != ["POST", "GET", "DELETE", "GET"]:
+        raise DemoError("expected requests to create, to retrieve, to delete, and to make sure of that")
 
 
 def _example_dags() -> Path:
