@@ -139,6 +139,17 @@ def test_sweep(gateway: Gateway, airflow_database: Path) -> None:
     gateway.server.assert_nothing_left()
 
 
+@pytest.mark.airflow("3.1")
+def test_keep_alive(gateway: Gateway, airflow_database: Path) -> None:
+    """Where one task runs at a time, keeping alive waits for nobody; the work is done, nothing is left."""
+    run = _run("container_keep_alive", airflow_database)
+
+    tasks = ("create", "keep", "ready", "work", "delete")
+    assert {(name, -1): "success" for name in tasks} == run.tasks
+    assert {-1: "running"} == run.xcoms("ready")
+    gateway.server.assert_nothing_left()
+
+
 def test_container_is_deleted_when_the_work_fails(gateway: Gateway, airflow_database: Path) -> None:
     """A teardown deletes the container although the task before it has failed."""
     gateway.server.order_fault(method="GET", path="/v1/containers/*", status=400)
