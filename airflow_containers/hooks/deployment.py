@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import time
 import uuid
 from typing import Any, Final
 
 from airflow_containers.api.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
 
 DEPLOYMENT_VARIABLE: Final = "openai_containers_deployment_id"
 """The Variable's key. ``AIRFLOW_VAR_OPENAI_CONTAINERS_DEPLOYMENT_ID`` on every worker does as well."""
@@ -48,6 +51,9 @@ def deployment_id() -> str:
         ) from error
     time.sleep(_SETTLE_SECONDS)
     if made := _read():
+        logger.info(
+            "Made the Variable %r: this Airflow deployment's id in names of containers", DEPLOYMENT_VARIABLE
+        )
         return made
     raise ConfigurationError(f"The Variable {DEPLOYMENT_VARIABLE!r} was made and cannot be read")
 
