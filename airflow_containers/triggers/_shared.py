@@ -13,8 +13,6 @@ import itertools
 import logging
 import math
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -22,6 +20,8 @@ from airflow_containers.api.errors import AuthenticationError, InvalidResponseEr
 from airflow_containers.hooks.container import ContainerHook
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from airflow_containers.api import AsyncContainersClient, ClientOptions, Container, DeletedContainer
     from airflow_containers.api.endpoints import Call
     from airflow_containers.api.models import ResponseModel
@@ -353,23 +353,45 @@ def _registry() -> _Registry:
         return _registries[loop]
 
 
-@asynccontextmanager
-async def shared_service(conn_id: str) -> AsyncIterator[SharedService]:
+class shared_service:  # noqa: N801 - used as a function
     """Use the client and the budget that all users of a connection share in this event loop.
 
-    The first user reads the connection, the last one closes the client.
+    The first user reads the connection, the last one closes the client::
+
+        async with shared_service("openai_containers_default") as service:
+            await service.retrieve(container_id, within=60)
+
+    A class and no generator, since thousands of them are open at a time.
 
     :param conn_id: id of the connection.
-    :raises ConfigurationError: if it is missing or wrong.
+    :raises ConfigurationError: on entering, if it is missing or wrong.
     """
-    registry = _registry()
-    service = registry.service(conn_id)
-    service.users += 1
-    try:
-        await service.open()
-        yield service
-    finally:
-        service.users -= 1
-        if not service.users:
-            registry.forget(service)
-            await service.close()
+
+    __slots__ = ("_conn_id", "_service")
+
+    def __init__(self, conn_id: str) -> None:
+        self._conn_id = conn_id
+        self._service: SharedService | None = None
+
+    async def __aenter__(self) -> SharedService:
+        service = self._service = _registry().service(self._conn_id)
+        service.users += 1
+        try:
+            await service.open()
+        except BaseException:
+            await self._leave()
+            raise
+        return service
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._leave()
+
+    async def _leave(self) -> None:
+        service, self._service = self._service, None
+        if service is not None:
+            service.users -= 1
+            if not service.users:
+                _registry().forget(service)
+                await service.close()

@@ -7,10 +7,10 @@ import logging
 import random
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from airflow_containers.api import Container
 
 logger = logging.getLogger(__name__)
+
+ResultT = TypeVar("ResultT")
 
 LONGEST_IDLE_SECONDS: Final = 20 * 60
 """What the API allows for ``expires_after``, and its default."""
@@ -56,6 +58,7 @@ class ContainerTrigger(BaseTrigger):
         self.conn_id = conn_id
         self.ends_at = ends_at
         self._fired = False
+        self._next_at = 0.0
 
     @abstractmethod
     def arguments(self) -> dict[str, Any]:
@@ -80,18 +83,44 @@ class ContainerTrigger(BaseTrigger):
         yield TriggerEvent(event)  # type: ignore[no-untyped-call, unused-ignore]
 
     async def _outcome(self) -> dict[str, Any]:
+        # A triggerer holds thousands of these, so little is kept while one sleeps: no timer but that of the
+        # sleep itself, and few frames.
+        use = shared_service(self.conn_id)
+        service = await self._in_time(use.__aenter__())
+        if service is None:
+            return self._too_late()
+        try:
+            self._begin(time.time())
+            while True:
+                await asyncio.sleep(max(min(self._next_at, self.ends_at) - time.time(), 0))
+                if time.time() >= self.ends_at:
+                    return self._too_late()
+                event = await self._in_time(self._step(service))
+                if event is not None:
+                    return event
+                if time.time() >= self.ends_at:
+                    return self._too_late()
+        finally:
+            await use.__aexit__(None, None, None)
+
+    async def _in_time(self, work: Coroutine[Any, Any, ResultT]) -> ResultT | None:
+        """Await something; ``None`` if it was not done at the deadline."""
         limit = asyncio.timeout(max(self.ends_at - time.time(), 0))
         try:
-            async with limit, shared_service(self.conn_id) as service:
-                return await self._watch(service)
+            async with limit:
+                return await work
         except TimeoutError:
             if not limit.expired():
                 raise
-            return self._too_late()
+            return None
 
     @abstractmethod
-    async def _watch(self, service: SharedService) -> dict[str, Any]:
-        """Return the event; it may take longer than there is time."""
+    def _begin(self, now: float) -> None:
+        """Set when to take the first step."""
+
+    @abstractmethod
+    async def _step(self, service: SharedService) -> dict[str, Any] | None:
+        """Return the event, or ``None`` after setting when to take the next step."""
 
     @abstractmethod
     def _too_late(self) -> dict[str, Any]:
@@ -192,17 +221,16 @@ class KeepContainerAliveTrigger(ContainerTrigger):
             except Exception as error:  # noqa: BLE001 - being cancelled is what Airflow has to hear of
                 logger.warning("Container %s was not deleted: %s", self.container_id, error)
 
-    async def _watch(self, service: SharedService) -> dict[str, Any]:
-        life = _Life.begin(time.time(), self.idle_seconds, self.touched_at)
-        next_at = self._first(time.time(), life.idle)
-        while True:
-            await asyncio.sleep(max(next_at - time.time(), 0))
-            if await _states.run_is_over(self.task_instance):
-                return await self._end_with_run(service)
-            event = await self._touch(service, life)
-            if event is not None:
-                return event
-            next_at = time.time() + self._pause(life)
+    def _begin(self, now: float) -> None:
+        self._life = _Life.begin(now, self.idle_seconds, self.touched_at)
+        self._next_at = self._first(now)
+
+    async def _step(self, service: SharedService) -> dict[str, Any] | None:
+        if await _states.run_is_over(self.task_instance):
+            return await self._end_with_run(service)
+        event = await self._touch(service, self._life)
+        self._next_at = time.time() + self._pause(self._life)
+        return event
 
     async def _touch(self, service: SharedService, life: _Life) -> dict[str, Any] | None:
         """Touch once; return the event if that was the last time."""
@@ -232,13 +260,14 @@ class KeepContainerAliveTrigger(ContainerTrigger):
             return self._event("error", interval_message(self.interval, idle), retryable=False)
         return None
 
-    def _first(self, now: float, idle: float | None) -> float:
+    def _first(self, now: float) -> float:
         """Return when to touch first: spread, so that many triggers that start together do not ask together.
 
         A trigger that starts again after a move does not know when it touched last.
         """
         if self.touched_at is not None and now < self.touched_at + self.interval:
             return random.uniform(now, self.touched_at + self.interval)  # noqa: S311 - spreads load
+        idle = self.idle_seconds
         spare = self.interval if idle is None else min(self.interval, idle - self.interval)
         return now + random.uniform(0, max(spare, 0) / 4)  # noqa: S311 - spreads load
 
@@ -411,32 +440,37 @@ class ContainerStatusTrigger(ContainerTrigger):
             "seen": self.seen,
         }
 
-    async def _watch(self, service: SharedService) -> dict[str, Any]:
+    def _begin(self, now: float) -> None:
+        self._failing_since: float | None = None
+        self._failures = 0
         # The sensor has just looked; and many sensors that start together should not ask together.
-        await asyncio.sleep(random.uniform(0, self.interval))  # noqa: S311 - spreads load
-        failing_since: float | None = None
-        failures = 0
-        while True:
-            try:
-                status = await self._look(service)
-            except ContainersError as error:
-                now = time.monotonic()
-                failing_since = now if failing_since is None else failing_since
-                if not error.retryable or now - failing_since >= FAILURE_PATIENCE:
-                    return self._error(error)
-                failures += 1
-                pause = min(FIRST_PAUSE * 2 ** min(failures - 1, 8), max(self.interval, 1.0))
-                logger.warning("%s; looking for %s again in %.1f s", error, self.container_id, pause)
-                await asyncio.sleep(pause * random.uniform(0.75, 1))  # noqa: S311 - spreads load
-                continue
-            failing_since, failures = None, 0
-            verdict = _status.judge(status, self.statuses)
-            if verdict is _status.Verdict.MET:
-                return self._event("met", f"Container {self.container_id} is {status}", status=status)
-            if verdict is _status.Verdict.HOPELESS:
-                message = _status.hopeless_message(self.container_id, status, self.statuses)
-                return self._event("hopeless", message)
-            await asyncio.sleep(self.interval * random.uniform(0.9, 1))  # noqa: S311 - spreads load
+        self._next_at = now + random.uniform(0, self.interval)  # noqa: S311 - spreads load
+
+    async def _step(self, service: SharedService) -> dict[str, Any] | None:
+        try:
+            status = await self._look(service)
+        except ContainersError as error:
+            return self._failed(error, time.time())
+        self._failing_since, self._failures = None, 0
+        verdict = _status.judge(status, self.statuses)
+        if verdict is _status.Verdict.MET:
+            return self._event("met", f"Container {self.container_id} is {status}", status=status)
+        if verdict is _status.Verdict.HOPELESS:
+            message = _status.hopeless_message(self.container_id, status, self.statuses)
+            return self._event("hopeless", message)
+        self._next_at = time.time() + self.interval * random.uniform(0.9, 1)  # noqa: S311 - spreads load
+        return None
+
+    def _failed(self, error: ContainersError, now: float) -> dict[str, Any] | None:
+        if self._failing_since is None:
+            self._failing_since = now
+        if not error.retryable or now - self._failing_since >= FAILURE_PATIENCE:
+            return self._error(error)
+        self._failures += 1
+        pause: float = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 8), max(self.interval, 1.0))
+        logger.warning("%s; looking for %s again in %.1f s", error, self.container_id, pause)
+        self._next_at = now + pause * random.uniform(0.75, 1)  # noqa: S311 - spreads load
+        return None
 
     async def _look(self, service: SharedService) -> str | None:
         if self.how == "touch":
