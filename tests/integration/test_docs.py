@@ -19,11 +19,39 @@ from tests.support.dag_runs import load_dag, run_dag
 from tests.support.isolation import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
+WAITING = (REPOSITORY / "docs" / "waiting.md").read_text()
 LOCAL_SERVER = (REPOSITORY / "docs" / "local-server.md").read_text()
 
 
 def _blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def waiting_dag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, airflow_database: Path) -> Any:
+    """The DAG of the guide to waiting, in a bundle of its own."""
+    (source,) = _blocks(WAITING, "python")
+    file = tmp_path / "waiting_dag.py"
+    file.write_text(source)
+    bundle = {
+        "name": "waiting",
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(tmp_path)},
+    }
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([bundle]))
+    return load_dag(file)
+
+
+@pytest.mark.airflow("3.1")
+def test_waiting_dag_runs(
+    waiting_dag: Any, containers_server: LocalServer, containers_connection: str, airflow_database: Path
+) -> None:
+    """The DAG of the guide to waiting runs to its end and leaves nothing."""
+    run = run_dag(waiting_dag, airflow_database)
+
+    tasks = ("create", "keep", "ready", "work", "delete")
+    assert {(name, -1): "success" for name in tasks} == run.tasks
+    containers_server.assert_nothing_left()
 
 
 @pytest.fixture
