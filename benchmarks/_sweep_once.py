@@ -1,6 +1,6 @@
 """Walks the list of containers once, in a new process, and prints what that took as JSON.
 
-Usage: _sweep_once.py dry|delete|openai BASE_URL
+Usage: _sweep_once.py dry|delete|openai BASE_URL HALF_OF_THE_PAGES
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ DEPLOYMENT = "bench"
 
 def main() -> None:
     """Run one contestant."""
-    kind, base_url = sys.argv[1:3]
-    walk = _openai(base_url) if kind == "openai" else _sweep(base_url, dry_run=kind == "dry")
+    kind, base_url, half = sys.argv[1:4]
+    walk = _openai(base_url) if kind == "openai" else _sweep(base_url, int(half), dry_run=kind == "dry")
     logging.disable(logging.INFO)
     before = _forget_peak()
     started = time.perf_counter()
@@ -28,31 +28,34 @@ def main() -> None:
     print(json.dumps({**result, "seconds": seconds, "mebibytes": _peak() - before}))
 
 
-def _sweep(base_url: str, *, dry_run: bool) -> Callable[[], dict[str, Any]]:
+def _sweep(base_url: str, half: int, *, dry_run: bool) -> Callable[[], dict[str, Any]]:
     from airflow_containers import sweeping
     from airflow_containers.hooks.container import ContainerHook
     from airflow_containers.hooks.runs import ask_database
     from airflow_containers.identity import Run
 
     hook = ContainerHook()
-    rows = [0]
+    peaks: list[float] = []
 
-    def report(row: sweeping.Row) -> None:
-        rows[0] += len(str(row)) > 0
+    def list_page(after: str | None) -> Any:
+        if sweep.summary.pages == half:
+            peaks.append(_peak())
+        return hook.list_containers(after=after, limit=sweeping.PAGE_SIZE, order="desc")
 
     sweep = sweeping.Sweep(
-        list_page=lambda after: hook.list_containers(after=after, limit=sweeping.PAGE_SIZE, order="desc"),
+        list_page=list_page,
         delete=hook.delete_container,
         runs=sweeping.RunStates(ask_database),
         rules=sweeping.Rules(DEPLOYMENT),
         dry_run=dry_run,
-        report=report,
+        # A line is made, as for the log, and goes nowhere.
+        report=str,
         pause=sweeping.Pacer(hook.get_options().requests_per_minute).wait,
     )
     hook.list_containers(limit=1)
     ask_database(Run("reports", "warm-up"))
     assert hook.get_options().base_url == base_url
-    return lambda: {**sweep.run().to_json(), "rows": rows[0]}
+    return lambda: {**sweep.run().to_json(), "second_half": _peak() - peaks[0]}
 
 
 def _openai(base_url: str) -> Callable[[], dict[str, Any]]:

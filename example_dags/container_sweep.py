@@ -2,7 +2,7 @@
 
 Needs the connection ``openai_containers_default``. The first task changes nothing: its log is the table of
 what the second one is going to delete, with reasons, minutes and cost. Containers of live runs are never
-touched.
+touched. The DAG is paused until you turn it on.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
+    # It deletes things: somebody should want it, and have looked at the connection.
+    is_paused_upon_creation=True,
     default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
     tags=["example", "containers"],
 ):
