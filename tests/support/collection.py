@@ -15,11 +15,16 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".")[:2])
 
 
+def _takes(marker: pytest.Mark, installed: tuple[int, ...]) -> bool:
+    minimum, *maximum = map(_version, marker.args)
+    return minimum <= installed and all(installed <= each for each in maximum)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect tests marked for a newer Airflow; the machine lacks nothing, so they are not skipped."""
+    """Deselect tests marked for another Airflow; the machine lacks nothing, so they are not skipped."""
     installed = _version(importlib.metadata.version("apache-airflow"))
     markers = {item: item.get_closest_marker("airflow") for item in items}
-    left_out = [item for item, marker in markers.items() if marker and _version(marker.args[0]) > installed]
+    left_out = [item for item, marker in markers.items() if marker and not _takes(marker, installed)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
