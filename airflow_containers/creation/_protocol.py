@@ -30,6 +30,7 @@ from airflow_containers.creation._steps import (
     Unavailable,
     Unclear,
 )
+from airflow_containers.identity import has_owner_token
 
 OnRetry = Literal["adopt", "recreate"]
 ON_RETRY: Final[tuple[str, ...]] = get_args(OnRetry)
@@ -58,8 +59,7 @@ class Plan:
     :param max_tries: of the task instance now.
     :param on_retry: ``adopt`` a container of an earlier try, or ``recreate`` it.
     :param pauses: seconds between one look at the list and the next; their sum is the patience.
-    :param quiet_seconds: for how long, at least, no earlier try can have sent a request; of use only where
-        nothing is remembered.
+    :param quiet_seconds: for how long, at least, no earlier try can have sent a request.
     """
 
     request: CreateContainerRequest
@@ -105,16 +105,28 @@ class _Creation:
         if record is not None and record.container_id is not None:
             yield from search.consider_known(record.container_id)
         if plan.unique:
-            if record is not None:
-                waited = self._now() - record.sent_at if record.phase == "intent" else None
-            else:
+            waited: float | None = plan.quiet_seconds
+            if record is None:
                 # With a memory that holds nothing, no request was sent, or it was long ago.
-                waited = None if plan.remembers else plan.quiet_seconds
-            names = dict.fromkeys((plan.request.name, record.name if record else plan.request.name))
-            yield from search.run([*names], waited)
+                waited = None if plan.remembers else waited
+            elif record.phase == "intent":
+                # Not the time since then alone: a request may wait its turn for minutes before it is sent.
+                waited = min(plan.quiet_seconds, self._now() - record.sent_at)
+            else:
+                waited = None
+            yield from search.run(self._names(), waited)
         if search.chosen is None:
             return None
         return Settled(search.chosen, "an earlier try of this task has made it")
+
+    def _names(self) -> list[str]:
+        """Return the names that containers of this task instance may have."""
+        names = [self._request.name]
+        record = self._plan.record
+        # A name without token, from before the task had unique_name=True, may be anybody's.
+        if record is not None and record.name not in names and has_owner_token(record.name):
+            names.append(record.name)
+        return names
 
     def _make(self) -> Protocol:
         unclear: AmbiguousCreateError | None = None

@@ -15,7 +15,7 @@ class Record:
 
     :param phase: ``intent``: a request may have been sent, and its answer is not known; ``created``: its
         container is known; ``handed_over``: other tasks may use it.
-    :param name: of the container, with its owner token.
+    :param name: of the container, with its owner token if it has one.
     :param sent_at: when the request was about to be sent, in seconds since 1970.
     :param fingerprint: of the request, without the values of secrets.
     :param max_tries: of the task instance when this was written. A clear raises it, a retry does not.

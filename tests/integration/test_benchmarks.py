@@ -34,7 +34,7 @@ def test_every_benchmark_is_run_here() -> None:
     """A new benchmark gets a test."""
     found = {path.name for path in BENCHMARKS.glob("[a-z]*.py")}
 
-    assert {"create_call.py", "import_time.py", "local_server.py"} == found
+    assert {"create_call.py", "import_time.py", "keep_alive.py", "local_server.py", "sweep.py"} == found
 
 
 @pytest.mark.airflow("3.0")
@@ -60,6 +60,24 @@ def test_create_call() -> None:
     assert ["at most 1.3 times bare httpx", "faster than openai"] * 2 == goals
 
 
+def test_keep_alive() -> None:
+    """Triggers that share a client are set beside triggers that do not, in memory, stalls and requests."""
+    ratios, goals = _run("keep_alive.py")
+
+    assert [
+        f"20 triggers with a shared client, {value}, / a client per trigger"
+        for value in ("added memory", "longest stall", "requests")
+    ] == ratios
+    assert [
+        "20 triggers under 20 MiB",
+        "20 triggers stall the loop for less than 50 ms",
+        "20 triggers keep to 60,000 requests a minute",
+        "100 triggers under 120 MiB",
+        "100 triggers stall the loop for less than 50 ms",
+        "100 triggers keep to 60,000 requests a minute",
+    ] == goals
+
+
 def test_local_server() -> None:
     """The local server is set beside a bare route in start, speed and memory."""
     ratios, goals = _run("local_server.py")
@@ -71,3 +89,19 @@ def test_local_server() -> None:
         "local server, memory after 100 creates, / bare Starlette",
     ] == ratios
     assert ["ready under 500 ms", "at most 60 MiB"] == goals
+
+
+def test_sweep() -> None:
+    """A sweep is set beside a loop that collects everything; what it may not touch is checked as well."""
+    ratios, goals = _run("sweep.py")
+
+    peer = "openai, collecting all"
+    assert [f"sweep, dry run, {value}, / {peer}" for value in ("time", "peak memory")] == ratios
+    assert [
+        "at most 8 MiB",
+        "the second half of the list adds at most 1 MiB",
+        "one page for 100 containers",
+        "a dry run changes nothing",
+        "nothing of a live run is touched",
+        "everything of a run that is over is deleted",
+    ] == goals

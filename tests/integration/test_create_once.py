@@ -127,7 +127,7 @@ def instance(containers_server: LocalServer, memory: Any) -> TaskInstance:
 def sent(server: LocalServer, at_least: int = 0) -> str:
     """What the server was asked, a letter for each request, in the order in which it was asked.
 
-    :param at_least: requests to wait for: one that was given up is in the journal when it is done all the same.
+    :param at_least: requests to wait for: one that was given up gets into the journal when it is done anyway.
     """
     letters = {"POST": "P", "DELETE": "D"}
     ends_at = time.monotonic() + 5
