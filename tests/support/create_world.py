@@ -430,7 +430,9 @@ class Try:
 
     def _look_up(self, step: LookUp) -> Result:
         world = self._world
-        failure = self._fails(ServerError("down", status_code=503), AuthenticationError("key", status_code=401))
+        failure = self._fails(
+            ServerError("down", status_code=503), AuthenticationError("key", status_code=401)
+        )
         if failure is not None:
             return Unavailable(failure)
         found = [
@@ -557,7 +559,7 @@ class Count:
 
 
 def explore(world: World, task: Task, tries: int, after: Callable[[World, Task], None]) -> Count:
-    """Go through every way in which so many tries can go; each state between two of them is gone on from once.
+    """Go through every way in which so many tries can go, from each state between two of them once.
 
     :param after: checks what is left after each try.
     """
@@ -589,9 +591,7 @@ def explore(world: World, task: Task, tries: int, after: Callable[[World, Task],
             for end, end_task, sim, ways in ends.values():
                 for between in betweens(sim, end.requests):
                     world, task = end.copy(), replace(end_task)
-                    between.apply(
-                        world, task, None if sim is None else world.containers[sim.number]
-                    )
+                    between.apply(world, task, None if sim is None else world.containers[sim.number])
                     found = key(world, task)
                     before = following[found][2] if found in following else 0
                     following[found] = (world, task, before + ways)

@@ -63,21 +63,19 @@ configurations = pytest.mark.parametrize(
 
 @configurations
 def test_three_tries(remembers: bool, on_retry: str) -> None:
-    """Three tries leave at most one container, and one that returns leaves its own; the request may change."""
+    """Three tries leave at most one container, also when the request changes on the way."""
     # The change is one that the service does not show, where it is remembered, or else one that it shows.
     world = World(ghosts=False, failures=0, requests=(0, 2) if remembers else (0, 1))
     count = explore(world, Task(OURS, remembers, on_retry), 3, at_most_one)
-    print(count)
     assert count.tries >= 10_000
     assert count.interleavings >= 20_000_000
 
 
 @configurations
 def test_two_tries_of_which_calls_fail(remembers: bool, on_retry: str) -> None:
-    """Lists with ghosts, a list, look or delete that fails in each try, and any change of the request."""
-    world = World(failures=1, requests=(0, 1, 2) if remembers else (0, 1))
+    """Lists with ghosts, a list, look or delete that fails in each try, and another request or the same."""
+    world = World(failures=1, requests=(0, 2) if remembers else (0, 1))
     count = explore(world, Task(OURS, remembers, on_retry), 2, at_most_one)
-    print(count)
     assert count.tries >= 15_000
     assert count.interleavings >= 750_000
 
@@ -87,15 +85,12 @@ def test_two_tries_of_which_calls_fail(remembers: bool, on_retry: str) -> None:
 def test_later_than_the_patience(remembers: bool, late: Any) -> None:
     """A container that turns up later than the protocol waits is one stray, which a later try ends."""
     world = World(failures=0, trusted=False, ways=(WAYS[0], late), requests=(0,))
-    # Late at most once: what is late each time leaves a stray each time.
-    tried = 0
-    for choices in every_way(lambda choices: _late_once(world.copy(), remembers, choices)):
-        tried += choices
-    print(tried)
-    assert tried >= 20
+    # Late in one try of two, and once there: what is late each time leaves a stray each time.
+    tried = list(every_way(lambda choices: _late_once(world.copy(), remembers, choices)))
+    assert len(tried) >= 800
 
 
-def _late_once(world: World, remembers: bool, choices: Choices) -> int:
+def _late_once(world: World, remembers: bool, choices: Choices) -> None:
     task = Task(OURS, remembers)
     ways = world.ways
     for number in range(2):
@@ -103,7 +98,6 @@ def _late_once(world: World, remembers: bool, choices: Choices) -> int:
         sim = Try(world, task, _LateOnce(choices, ways[1])).run()
         at_most_one_stray(world, task)
         choices.pick(betweens(sim, (0,))).apply(world, task, sim)
-    return 1
 
 
 class _LateOnce:
@@ -161,7 +155,7 @@ OWNERS = [
 @given(st.integers(0, 2**32), st.booleans(), st.sampled_from(["adopt", "recreate"]), st.booleans())
 def test_owners_side_by_side(seed: int, remembers: bool, on_retry: str, ghosts: bool) -> None:
     """Deployments, runs and map indexes of one name, five tries each: nobody touches what is another's."""
-    rng = random.Random(seed)  # noqa: S311 - no secret
+    rng = random.Random(seed)
     world = World(ghosts=ghosts, failures=2)
     names = [owner.name("report", max_length=256) for owner in OWNERS]
     tasks = [Task(name, remembers, on_retry) for name in (*names, f"{OURS}x", f"x{OURS}", OURS, "report")]
@@ -181,7 +175,7 @@ def test_owners_side_by_side(seed: int, remembers: bool, on_retry: str, ghosts: 
 @given(st.integers(0, 2**32), st.booleans(), st.sampled_from(["adopt", "recreate"]), st.booleans())
 def test_five_tries(seed: int, remembers: bool, on_retry: str, ghosts: bool) -> None:
     """Five tries in which a lot goes wrong, and a sixth in which nothing does."""
-    rng = random.Random(seed)  # noqa: S311 - no secret
+    rng = random.Random(seed)
     choices = Drawn(rng, calm=0.4)
     world, task = World(ghosts=ghosts, failures=3), Task(OURS, remembers, on_retry)
     for _ in range(5):
