@@ -1,10 +1,8 @@
-"""Create and keep-alive tasks that are ended in every way, in a whole Airflow: what happened, what was left."""
+"""Create and keep-alive tasks that are ended in every way, in a whole Airflow, and what was left."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-
 import pytest
 
 from airflow_containers.testing import LocalServer
@@ -22,6 +20,7 @@ from tests.support.kill_table import (
     as_markdown,
     kill_9,
     sigterm,
+    tables_in_docs,
 )
 
 pytestmark = [pytest.mark.e2e, pytest.mark.airflow("3.3"), pytest.mark.timeout(900)]
@@ -62,7 +61,7 @@ TRIGGERER = [
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Row | KeepRow | str]]:
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row | KeepRow | str]:
     """A row for each case, by its key; a text where something went wrong."""
     home = tmp_path_factory.mktemp("kill-table")
     notes = home / "notes"
@@ -88,7 +87,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Row
             airflow.stop()
     MEASURED.parent.mkdir(exist_ok=True)
     MEASURED.write_text("\n\n".join(_tables(found)))
-    yield found
+    return found
 
 
 def _tables(found: dict[str, Row | KeepRow | str]) -> list[str]:
@@ -97,7 +96,17 @@ def _tables(found: dict[str, Row | KeepRow | str]) -> list[str]:
 
 
 @pytest.mark.parametrize("case", [*CREATE, *KEEP, *TRIGGERER], ids=lambda case: case.key)
-def test_row(case: Case | KeepCase, measured: dict[str, Row | KeepRow | str]) -> None:
-    """TODO."""
-    print(measured[case.key])
-    assert not isinstance(measured[case.key], str), measured[case.key]
+def test_nothing_is_left(case: Case | KeepCase, measured: dict[str, Row | KeepRow | str]) -> None:
+    """Whatever happened: one container at a time (checked on the way), and none after a sweep."""
+    row = measured[case.key]
+
+    assert not isinstance(row, str), row
+    assert 0 == row.swept
+    if isinstance(row, Row) and row.result == "adopted":
+        assert 1 == row.requests
+
+
+@pytest.mark.parametrize("table", [0, 1], ids=["create", "keep alive"])
+def test_page_is_what_was_measured(table: int, measured: dict[str, Row | KeepRow | str]) -> None:
+    """The guide's tables are those that this run has made; the run leaves its own in `build`."""
+    assert [*tables_in_docs()][table].splitlines() == _tables(measured)[table].splitlines()

@@ -219,7 +219,10 @@ class Scene:
 
     def has_returned_value(self) -> bool:
         """Whether the create task has handed its container's id to other tasks."""
-        query = "SELECT key FROM xcom WHERE dag_id = ? AND run_id = ? AND task_id = 'create' AND key = 'return_value'"
+        query = (
+            "SELECT key FROM xcom WHERE dag_id = ? AND run_id = ? AND task_id = 'create' "
+            "AND key = 'return_value'"
+        )
         return bool(self.stage.rows(query, self.dag_id, self.run_id))
 
     def state(self) -> str:

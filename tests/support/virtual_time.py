@@ -46,7 +46,7 @@ class Service:
         self.deleted: dict[str, float] = {}
         self.requests: list[tuple[float, str, str]] = []
         self.failures: list[Any] = []
-        """What the next calls do: an exception, a status, a coroutine function, or ``None`` for their work."""
+        """What the next calls do: an exception, a status, a coroutine function, ``None`` for their work."""
 
     def make(self, container_id: str, idle: float = 1200) -> str:
         """Make a container with an idle time in seconds."""
