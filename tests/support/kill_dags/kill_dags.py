@@ -1,14 +1,12 @@
 """DAGs for the kill table: a create task that ends, or waits for its end, at a step that the conf names.
 
-The conf: ``point`` (see ``Trial.reach``), ``mode`` (``kill``, ``block`` or ``late``) and ``store`` (``False``
-hides Airflow's task state store, as if this were an Airflow before 3.3). It holds for the first try alone.
+The conf: ``point`` (see ``Trial.reach``), ``mode`` (``kill`` or ``block``) and ``store`` (``False`` hides Airflow's task state store, as if this were an Airflow before 3.3). It holds for the first try alone.
 What happens is noted in a file per run, in the directory ``KILL_TABLE_NOTES``.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import time
@@ -28,9 +26,6 @@ from airflow_containers.operators.sweep import SweepContainersOperator
 NOTES = Path(os.environ.get("KILL_TABLE_NOTES", "/nonexistent"))
 PATIENCE = 10
 """Seconds until a container that is in no list is taken not to exist."""
-
-LATE = 5
-"""Seconds after which a request that outlived its task is sent on; shorter than the patience."""
 
 BLOCKED = 90
 """Seconds to wait for the end that a test gives, at most."""
@@ -55,16 +50,12 @@ class Trial:
         os.write(handle, line.encode())
         os.close(handle)
 
-    def reach(self, point: str, creation: ContainerCreation | None = None) -> None:
+    def reach(self, point: str) -> None:
         """Do what the conf asks for at this point of the first try."""
         if self.number > 1 or self.conf.get("point") != point:
             return
         self.note("reached")
-        mode = self.conf["mode"]
-        if mode == "late" and creation is not None:
-            self.note("late")
-            _send_later(creation)
-        if mode in ("kill", "late"):
+        if self.conf["mode"] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         deadline = time.monotonic() + BLOCKED
         while not self.over and time.monotonic() < deadline:
@@ -84,7 +75,7 @@ class KillableCreation(ContainerCreation):
             self.trial.note("posting")
         result = super()._perform(step)
         if phase == "intent":
-            self.trial.reach("before the request", self)
+            self.trial.reach("before the request")
         elif phase == "created":
             self.trial.reach("after the container is remembered")
         elif isinstance(step, Post):
@@ -145,24 +136,6 @@ class KillableCreate(CreateContainerOperator):
         super().on_kill()
         if self.trial is not None:
             self.trial.over = True
-
-
-def _send_later(creation: ContainerCreation) -> None:
-    """Let the create request arrive some seconds after the task's end, as one that waits in a proxy does."""
-    if os.fork():
-        return
-    os.setsid()
-    # Whoever watches the task takes it to be running while one of its pipes is open.
-    os.closerange(0, 1024)
-    for _ in range(3):
-        os.open(os.devnull, os.O_RDWR)
-    logging.disable()
-    try:
-        time.sleep(LATE)
-        with creation._spare_client(10) as client:
-            client.create(creation._plan.request)
-    finally:
-        os._exit(0)
 
 
 def _dag(dag_id: str, **kwargs: Any) -> DAG:
