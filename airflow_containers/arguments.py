@@ -217,7 +217,13 @@ def _as_name(value: Any, owner: Owner | None) -> Any:
     name = _not_blank("name", value, expected)
     if isinstance(name, str) and _SURROGATE.search(name):
         raise InvalidRequestError(f"name: got {quoted(name)}, expected a text that can be encoded as UTF-8")
-    if owner is None or not isinstance(name, str):
+    if not isinstance(name, str):
+        return name
+    if owner is None:
+        if len(name) > MAX_NAME_LENGTH:
+            raise InvalidRequestError(
+                f"name: got a text of {len(name)} characters, expected at most {MAX_NAME_LENGTH}"
+            )
         return name
     return owner.name(name, max_length=MAX_NAME_LENGTH)
 

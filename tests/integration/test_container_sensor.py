@@ -204,13 +204,14 @@ from airflow_containers.sensors.container import ContainerStatusSensor
 
 with DAG("awaited", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
     create = CreateContainerOperator(task_id="create")
+    many = CreateContainerOperator.partial(task_id="many").expand(name=["one", "two"])
     common = {"poke_interval": 1, "timeout": 5}
     waits = [
         ContainerStatusSensor(task_id="poke", container_id=create.output, **common),
         ContainerStatusSensor(task_id="reschedule", container_id=create.output, mode="reschedule", **common),
         ContainerStatusSensor(task_id="defer", container_id=create.output, deferrable=True, **common),
         ContainerStatusSensor.partial(task_id="each", how="touch", **common).expand(
-            container_id=[create.output]
+            container_id=many.output
         ),
         ContainerStatusSensor(
             task_id="never",
@@ -246,7 +247,10 @@ def test_real_airflow(
         ("poke", -1): "success",
         ("reschedule", -1): "success",
         ("defer", -1): "success",
+        ("many", 0): "success",
+        ("many", 1): "success",
         ("each", 0): "success",
+        ("each", 1): "success",
         ("never", -1): "skipped",
     } == run.tasks
     assert {-1: "running"} == run.xcoms("defer") == run.xcoms("poke") == run.xcoms("reschedule")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from tests.support.contexts import task_context, templated
 def _id(value: Any) -> str:
     return value[:50].encode("unicode_escape").decode() if isinstance(value, str) else "fields"
 
+
+SECONDS = "expected seconds or a timedelta, from 0 to 600 s; it takes no template"
 
 bad_input = pytest.mark.parametrize(("fields", "message"), BAD_INPUT, ids=_id)
 
@@ -98,6 +101,38 @@ def test_rendered(
     assert f"Task 'make': {message}" == str(caught.value)
     assert isinstance(caught.value, InvalidTaskArgumentError)
     assert [] == containers_server.requests()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"on_retry": "resume"},
+            "on_retry: got 'resume', expected 'adopt' or 'recreate'; it takes no template",
+        ),
+        (
+            {"on_retry": "{{ x }}"},
+            "on_retry: got '{{ x }}', expected 'adopt' or 'recreate'; it takes no template",
+        ),
+        ({"on_retry": None}, "on_retry: got None, expected 'adopt' or 'recreate'; it takes no template"),
+        ({"visibility_timeout": -1}, f"visibility_timeout: got the number -1, {SECONDS}"),
+        ({"visibility_timeout": 601}, f"visibility_timeout: got the number 601, {SECONDS}"),
+        ({"visibility_timeout": float("nan")}, f"visibility_timeout: got the number nan, {SECONDS}"),
+        ({"visibility_timeout": timedelta(hours=1)}, f"visibility_timeout: got an object of type timedelta, {SECONDS}"),
+        ({"visibility_timeout": "30"}, f"visibility_timeout: got '30', {SECONDS}"),
+        ({"visibility_timeout": True}, f"visibility_timeout: got the truth value True, {SECONDS}"),
+        ({"visibility_timeout": None}, f"visibility_timeout: got None, {SECONDS}"),
+    ],
+    ids=str,
+)
+def test_how_it_creates(fields: dict[str, Any], message: str) -> None:
+    """What says how a container is created is checked where it stands, alone and in a partial task."""
+    with pytest.raises(InvalidTaskArgumentError) as caught:
+        CreateContainerOperator(task_id="make", **fields)
+    assert f"Task 'make': {message}" == str(caught.value)
+    with pytest.raises(InvalidTaskArgumentError) as caught:
+        CreateContainerOperator.partial(task_id="make", **fields).expand(name=["a", "b"])
+    assert f"Task 'make': {message}" == str(caught.value)
 
 
 @pytest.mark.parametrize("value", ["false", None, 1, "{{ params.unique }}"])
