@@ -127,10 +127,10 @@ def _conclude(out: TextIO, sweep: Sweep, runs: RunStates) -> None:
 
 def _known_id() -> str:
     """Return the deployment's id, or an empty text. It is not made here: a new one would prove nothing."""
-    from airflow_containers.hooks.deployment import _read
+    from airflow_containers.hooks.deployment import known_deployment_id
 
     try:
-        return _read()
+        return known_deployment_id()
     except Exception as error:  # noqa: BLE001 - the secrets backends of any deployment
         print(f"The deployment's id cannot be read ({type(error).__name__}).", file=sys.stderr)
         return ""

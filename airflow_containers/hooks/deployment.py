@@ -31,9 +31,9 @@ def deployment_id() -> str:
     :returns: an empty text outside of Airflow's tasks, as in a unit test, if the Variable is not set.
     :raises ConfigurationError: if the Variable is not there and cannot be made.
     """
-    found = _read()
+    found = known_deployment_id()
     # Airflow takes a failed look for a Variable that is not there; replacing one that is would be worse.
-    found = found or _read()
+    found = found or known_deployment_id()
     if found:
         return found
     from airflow.providers.common.compat.sdk import Variable
@@ -50,7 +50,7 @@ def deployment_id() -> str:
             f"or set AIRFLOW_VAR_{DEPLOYMENT_VARIABLE.upper()} on every worker"
         ) from error
     time.sleep(_SETTLE_SECONDS)
-    if made := _read():
+    if made := known_deployment_id():
         logger.info(
             "Made the Variable %r: this Airflow deployment's id in names of containers", DEPLOYMENT_VARIABLE
         )
@@ -58,7 +58,8 @@ def deployment_id() -> str:
     raise ConfigurationError(f"The Variable {DEPLOYMENT_VARIABLE!r} was made and cannot be read")
 
 
-def _read() -> str:
+def known_deployment_id() -> str:
+    """Return this deployment's id; an empty text if no task has made it yet."""
     from airflow.providers.common.compat.sdk import Variable
 
     # Airflow 2 calls the argument `default_var`; without it a missing Variable looks like a failed database.

@@ -32,7 +32,7 @@ def test_lifecycle(gateway: Gateway, airflow_database: Path) -> None:
     (container,) = gateway.server.containers()
     assert run.xcoms("create") == {-1: container["id"]}
     assert run.xcoms("look") == {-1: f"{container['name']} is running"}
-    assert ["POST", "GET", "DELETE"] == [request.method for request in gateway.server.requests()]
+    assert ["POST", "GET", "DELETE", "GET"] == [request.method for request in gateway.server.requests()]
     gateway.server.assert_nothing_left()
 
 

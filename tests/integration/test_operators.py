@@ -14,7 +14,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, redact
 from pydantic import SecretStr
 
-from airflow_containers.api import Container, DomainSecret
+from airflow_containers.api import Container, ContainersClient, DomainSecret
 from airflow_containers.hooks.container import ContainerHook
 from airflow_containers.identity import has_owner_token
 from airflow_containers.operators.container import CreateContainerOperator, DeleteContainerOperator
@@ -93,7 +93,7 @@ class TestCreateAndDelete:
         delete(container_id)
 
         containers_server.assert_nothing_left()
-        assert ["POST", "DELETE"] == [request.method for request in containers_server.requests()]
+        assert ["POST", "DELETE", "GET"] == [request.method for request in containers_server.requests()]
 
     def test_gone_already(self, containers_server: LocalServer) -> None:
         """Deleting a container that was deleted, or never was, is done."""
@@ -112,23 +112,22 @@ class TestCreateAndDelete:
         unique, exact, default, bare = [container["name"] for container in containers_server.containers()]
         assert has_owner_token(unique)
         assert "report" == exact == unique[: len(exact)]
-        assert "reports.make.manual__1" == bare == default[: len(bare)]
-        assert unique.removeprefix(exact) == default.removeprefix(bare)
+        assert "reports.make.manual__1" == bare
+        assert unique.removeprefix("report") == default.removeprefix("make")
+        assert unique.startswith("report [reports manual__1]-afc")
 
-    def test_token_tells_task_instances_apart(self, containers_server: LocalServer) -> None:
-        """Each try has the same name; another run, map index or start has another."""
-        for changed in (
-            {},
-            {"try_number": 2},
-            {"run_id": "manual__2"},
-            {"map_index": 0},
-            {"dag_id": "x"},
-            {"started": None},
-        ):
-            create(changed, name="report")
-        names = [container["name"] for container in containers_server.containers()]
-        assert names[0] == names[1]
-        assert len(names) - 1 == len(set(names))
+    def test_token_tells_task_instances_apart(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each try has the same name, also after a clear; another run, map index or deployment has another."""
+        task = CreateContainerOperator(task_id="make", name="report")
+
+        def name(**changed: Any) -> str:
+            return task.build_request(task_context(task, **changed)).name
+
+        mine = name()
+        assert {mine} == {name(try_number=2), name(started=None), name(try_number=3, max_tries=5)}
+        others = {mine, name(run_id="manual__2"), name(map_index=0), name(dag_id="x")}
+        monkeypatch.setenv("AIRFLOW_VAR_OPENAI_CONTAINERS_DEPLOYMENT_ID", "another")
+        assert 5 == len({*others, name()})
 
 
 @pytest.mark.parametrize(
@@ -147,9 +146,9 @@ class TestCreateAndDelete:
 )
 def test_errors(fault: dict[str, Any], final: bool, containers_server: LocalServer) -> None:
     """What a retry cannot mend fails the task for good; the rest is left to Airflow's retries."""
-    containers_server.order_fault(method="POST", path="/v1/containers", **fault)
+    containers_server.order_fault(method="POST", path="/v1/containers", times=10, **fault)
     with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is the test
-        create()
+        create(visibility_timeout=0)
     assert final is isinstance(caught.value, AirflowFailException), repr(caught.value)
     assert caught.value.__cause__ is None
 
@@ -206,11 +205,11 @@ class TestSecrets:
             monkeypatch.setenv(variable, text.format(canary))
         source = {key: value(canary) if key == "value" else value for key, value in source.items()}
         sent = []
-        real = ContainerHook.create_container
+        real = ContainersClient.create
         monkeypatch.setattr(
-            ContainerHook,
-            "create_container",
-            lambda hook, request: sent.append(request) or real(hook, request),
+            ContainersClient,
+            "create",
+            lambda client, request: sent.append(request) or real(client, request),
         )
 
         container_id, pushed = create(
@@ -314,8 +313,8 @@ def test_default_arguments() -> None:
 def test_link(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the connection leads to OpenAI, the link of both tasks goes to its dashboard."""
     monkeypatch.setenv("AIRFLOW_CONN_PLATFORM", '{"conn_type": "openai_containers", "password": "sk-1"}')
-    monkeypatch.setattr(ContainerHook, "create_container", lambda *_: Container(id="cntr_1"))
-    monkeypatch.setattr(ContainerHook, "delete_container", lambda *_: None)
+    monkeypatch.setattr(ContainersClient, "create", lambda *_: Container(id="cntr_1"))
+    monkeypatch.setattr(ContainerHook, "end_container", lambda *_: True)
     _, pushed = create(conn_id="platform")
     assert pushed["container_link"].startswith("https://platform.openai.com/")
     assert "cntr_1" in pushed["container_link"]
@@ -379,7 +378,7 @@ def test_mapping_and_xcom(
 
     assert {"success"} == set(run.tasks.values()), run.tasks
     bodies = {
-        request.body["name"].partition("-afc")[0]: {
+        request.body["name"].partition("-afc")[0].partition(" [")[0]: {
             key: request.body[key] for key in request.body if key != "name"
         }
         for request in containers_server.requests("POST", "/v1/containers")

@@ -118,7 +118,10 @@ def test_rendered(
         ({"visibility_timeout": -1}, f"visibility_timeout: got the number -1, {SECONDS}"),
         ({"visibility_timeout": 601}, f"visibility_timeout: got the number 601, {SECONDS}"),
         ({"visibility_timeout": float("nan")}, f"visibility_timeout: got the number nan, {SECONDS}"),
-        ({"visibility_timeout": timedelta(hours=1)}, f"visibility_timeout: got an object of type timedelta, {SECONDS}"),
+        (
+            {"visibility_timeout": timedelta(hours=1)},
+            f"visibility_timeout: got an object of type timedelta, {SECONDS}",
+        ),
         ({"visibility_timeout": "30"}, f"visibility_timeout: got '30', {SECONDS}"),
         ({"visibility_timeout": True}, f"visibility_timeout: got the truth value True, {SECONDS}"),
         ({"visibility_timeout": None}, f"visibility_timeout: got None, {SECONDS}"),
