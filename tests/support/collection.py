@@ -30,11 +30,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
-def _is_for(marker: pytest.Mark, installed: tuple[int, ...]) -> bool:
-    below = marker.kwargs.get("below")
-    return _version(marker.args[0]) <= installed and (below is None or installed < _version(below))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A user's machine may lack a browser or a sandbox; the machine that decides may not."""
