@@ -32,7 +32,7 @@ from tests.support.kill_table import (
 
 pytestmark = [pytest.mark.e2e, pytest.mark.airflow("3.3"), pytest.mark.timeout(900)]
 
-AT_ONCE = 6
+AT_ONCE = 5
 MEASURED = REPOSITORY / "build" / "kill-table-3.3.md"
 BOTH = (True, False)
 
@@ -52,7 +52,7 @@ def _terminated(case: Case) -> tuple[Any, ...]:
 
 
 def _from_outside(what: str, action: str, run: str, *, dag_id: str = "kill_create") -> dict[Case, Any]:
-    """A task that is not to go on: what it has not handed over is gone, what it has is left to the sweeper."""
+    """A task that is not to go on: what it has not handed over is gone, the rest is left to the sweeper."""
     return {
         Case(what, IN_REQUEST_AFTER, True, action, dag_id): ("killed", "yes", 1, "none", run, 0),
         Case(what, AFTER_HAND_OVER, True, action, dag_id): ("returned", "yes", 1, "none", run, 1),
@@ -63,14 +63,23 @@ CREATE: dict[Case, tuple[Any, ...]] = {
     **{case: _killed(case) for case in kill_9(BOTH)},
     **{case: _terminated(case) for case in sigterm(BOTH)},
     **_from_outside("mark failed", "failed", "failed"),
-    **_from_outside("mark success", "success", "success"),
+    Case("mark success", IN_REQUEST_AFTER, True, "success"): ("killed", "yes", 1, "none", "success", 0),
+    # The teardown starts at once, and finds the id only if the task could still return it.
+    Case("mark success", AFTER_HAND_OVER, True, "success"): (
+        *("returned", "yes", 1, "new", "success"),
+        "0 or 1",
+    ),
     **_from_outside("DAG run marked failed", "fail run", "failed"),
     **_from_outside("`dagrun_timeout`", "timeout", "failed", dag_id="kill_create_timeout"),
     **{
         Case("clear", IN_REQUEST_AFTER, store, "clear"): ("killed", "yes", 2, "new", "success", 0)
         for store in BOTH
     },
-    Case("clear", AFTER_HAND_OVER, True, "clear"): ("returned", "yes", 2, "new", "success", 0),
+    # It depends on Airflow whether the retry is told of the clear.
+    Case("clear", AFTER_HAND_OVER, True, "clear"): (
+        *("returned", "yes", "1 or 2", "adopted or new"),
+        *("success", 0),
+    ),
     Case("clear", AFTER_HAND_OVER, False, "clear"): ("returned", "yes", 1, "adopted", "success", 0),
     **{
         Case("clear", USED, store, "clear", "kill_keep"): ("returned", "no", 2, "new", "success", 0)

@@ -1,6 +1,7 @@
 """DAGs for the kill table: a create task that ends, or waits for its end, at a step that the conf names.
 
-The conf: ``point`` (see ``Trial.reach``), ``mode`` (``kill`` or ``block``) and ``store`` (``False`` hides Airflow's task state store, as if this were an Airflow before 3.3). It holds for the first try alone.
+The conf: ``point`` (see ``Trial.reach``), ``mode`` (``kill`` or ``block``) and ``store`` (``False`` hides
+Airflow's task state store, as if this were an Airflow before 3.3). The point holds for the first try alone.
 What happens is noted in a file per run, in the directory ``KILL_TABLE_NOTES``.
 """
 
