@@ -66,6 +66,11 @@ def _quiet_seconds(ti: Any) -> float:
 
     A clear sets ``max_tries`` to the tries made so far and the task's retries.
     """
-    tries_before_clear = _max_tries(ti) - ti.task.retries
+    task = ti.task
+    tries_before_clear = _max_tries(ti) - task.retries
     is_retry = ti.try_number - 1 > tries_before_clear
-    return float(ti.task.retry_delay.total_seconds()) if is_retry else 0.0
+    # A policy of Airflow 3.3 may ask for any other delay.
+    if not is_retry or getattr(task, "retry_policy", None) is not None:
+        return 0.0
+    delays = (task.retry_delay, task.max_retry_delay)
+    return float(min(delay.total_seconds() for delay in delays if delay is not None))
