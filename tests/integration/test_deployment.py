@@ -1,4 +1,4 @@
-"""The deployment's id: made once, by the first task that needs it, and the same for all tasks from then on."""
+"""The deployment's id: made once, by the first task that needs it, and the same for all tasks after that."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def not_set(monkeypatch: pytest.MonkeyPatch, airflow_database: Path) -> Iterator
 
 @pytest.mark.usefixtures("not_set")
 def test_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, airflow_database: Path) -> None:
-    """The first task makes it, as a Variable that people can see; the second one, and another run, find it."""
+    """The first task makes it, a Variable that people can see; the second one, and another run, find it."""
     bundle = {
         "name": "deployment",
         "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
@@ -92,7 +92,7 @@ def test_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
         deployment_id()
 
     assert (
-        "There is no Variable 'openai_containers_deployment_id', and it could not be made (RuntimeError). Set it "
-        "to a text that no other deployment with the same account has, or set "
+        "There is no Variable 'openai_containers_deployment_id', and it could not be made (RuntimeError). "
+        "Set it to a text that no other deployment with the same account has, or set "
         "AIRFLOW_VAR_OPENAI_CONTAINERS_DEPLOYMENT_ID on every worker"
     ) == str(caught.value)
