@@ -117,6 +117,17 @@ class _LateOnce:
         return picked
 
 
+@pytest.mark.parametrize("late", [LATE_WAYS[0], LATE_WAYS[2]], ids=str)
+def test_two_that_turn_up(late: Any) -> None:
+    """A container that turns up after the second request is the older one: it is kept, the other deleted."""
+    world, task = World(failures=0, trusted=False, ways=(WAYS[0], late)), Task(OURS, remembers=True)
+    # No crash at first and after the intent is kept; then the first request is late, and nothing else.
+    one = Try(world, task, Replayed([0, 0, 1]))
+    sim = one.run()
+    assert 2 == one.calls.count(Post())
+    assert [world.containers[0]] == [sim] == world.left(task)
+
+
 @pytest.mark.parametrize("remembers", [True, False], ids=["remembers", "forgets"])
 def test_nothing_goes_wrong(remembers: bool) -> None:
     """A first try to which nothing happens takes one request, and no other call of the service."""
