@@ -96,3 +96,28 @@ def test_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
         "Set it to a text that no other deployment with the same account has, or set "
         "AIRFLOW_VAR_OPENAI_CONTAINERS_DEPLOYMENT_ID on every worker"
     ) == str(caught.value)
+
+
+@pytest.mark.usefixtures("not_set")
+def test_cannot_be_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An id that is not kept would be another one in each task."""
+    monkeypatch.setattr(Variable, "set", lambda *_, **__: None)
+    monkeypatch.setattr("airflow_containers.hooks.deployment._SETTLE_SECONDS", 0.0)
+    with pytest.raises(ConfigurationError, match="was made and cannot be read"):
+        deployment_id()
+
+
+@pytest.mark.usefixtures("not_set")
+def test_two_first_tasks_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When another task writes its own id meanwhile, what was written last counts for both."""
+    monkeypatch.setattr("airflow_containers.hooks.deployment._SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(Variable, "set", lambda *_, **__: monkeypatch.setenv(ENVIRONMENT, "of-another"))
+    assert "of-another" == deployment_id()
+
+
+def test_failed_look_replaces_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow takes a failed look for a missing Variable, so it looks twice before it makes one."""
+    found = iter(["", "production"])
+    monkeypatch.setattr("airflow_containers.hooks.deployment.known_deployment_id", lambda: next(found))
+    monkeypatch.setattr(Variable, "set", pytest.fail)
+    assert "production" == deployment_id()
