@@ -117,7 +117,7 @@ class TestCreateAndDelete:
         assert unique.startswith("report [reports manual__1]-afc")
 
     def test_token_tells_task_instances_apart(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Each try has the same name, also after a clear; another run, map index or deployment has another."""
+        """Each try has one name, also after a clear; another run, map index or deployment has another."""
         task = CreateContainerOperator(task_id="make", name="report")
 
         def name(**changed: Any) -> str:
