@@ -180,6 +180,11 @@ class KeepContainerAliveOperator(BaseOperator):
         """
         ContainerLink.persist(context, link)
         event = event or {"outcome": "error", "message": "the trigger fired no event", "retryable": True}
+        if event.get("container_id", self.container_id) != self.container_id:
+            # After a clear, the event of the try before may arrive at the one that waits now.
+            self.log.warning("%s is no news of %s, which is kept alive on", event, self.container_id)
+            self.execute(context)
+            return
         outcome, message = event.get("outcome"), str(event.get("message"))
         if outcome in ("gone", "run_over"):
             self.log.info("%s", message)

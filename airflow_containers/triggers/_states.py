@@ -49,7 +49,8 @@ async def _ask(question: Callable[[Any], str | None], task_instance: Any) -> str
 
     try:
         async with asyncio.timeout(PATIENCE):
-            state = await sync_to_async(question)(task_instance)
+            # Shielded: in there a cancellation loses its message, by which Airflow tells a kill from a move.
+            state = await asyncio.shield(sync_to_async(question)(task_instance))
     except Exception as error:  # noqa: BLE001 - an unknown state changes nothing, whatever the reason
         logger.debug("Airflow did not tell a state: %r", error)
         return None

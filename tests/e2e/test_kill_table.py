@@ -92,6 +92,10 @@ KEEP: dict[KeepCase, tuple[Any, ...]] = {
     KeepCase("clear", "clear"): ("alive, touched", "success", "success", 0),
     KeepCase("DAG run marked failed", "fail run"): ("-", "failed", "failed", 0),
     KeepCase("`dagrun_timeout`", "timeout", "kill_keep_timeout"): ("-", "skipped", "failed", 1),
+    KeepCase("`dagrun_timeout`, `delete_when_run_ends`", "timeout", "kill_keep_delete_timeout"): (
+        *("-", "skipped", "failed"),
+        0,
+    ),
     KeepCase("sweep of a live run", "sweep"): ("alive, touched", "success", "success", 0),
 }
 TRIGGERER: dict[KeepCase, tuple[Any, ...]] = {

@@ -321,6 +321,18 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, airflow_database: Path
     return load_dag(file)
 
 
+def test_event_of_another_container(server: LocalServer) -> None:
+    """After a clear the event of the try before may come to the next one, which goes on with its own."""
+    container_id = create(server)
+    task = keep(container_id)
+    event = {"outcome": "gone", "container_id": "cntr_before", "message": "Container cntr_before is deleted"}
+
+    with pytest.raises(TaskDeferred) as caught:
+        task.execute_complete(task_context(task), event)
+
+    assert container_id == caught.value.trigger.container_id
+
+
 def test_real_airflow(kept: Any, server: LocalServer, airflow_database: Path) -> None:
     """Airflow defers the tasks, runs their triggers and resumes them, mapped ones as well."""
     run = run_dag(kept, airflow_database)

@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 
-from tests.support.kill_table import KILL_DAGS, in_sessions
-from tests.support.standalone import Standalone, wait_for
+from tests.support.kill_table import KILL_DAGS
+from tests.support.standalone import Standalone, in_sessions, wait_for
 
 QUICK = {
     "AIRFLOW__CORE__PARALLELISM": "8",

@@ -466,19 +466,6 @@ def _yes(value: object) -> str:
     return "yes" if value else "no"
 
 
-def in_sessions(sessions: set[int]) -> list[int]:
-    """The processes of sessions that the tests have begun."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                # After the name, which may hold anything: state, parent, group, session.
-                fields = (entry / "stat").read_text().rpartition(") ")[2].split()
-                if int(fields[3]) in sessions and fields[0] != "Z":
-                    found.append(int(entry.name))
-    return found
-
-
 def assert_row(row: Row | KeepRow | str, expected: Sequence[object]) -> None:
     """Assert on all but the first columns, which name the case; a cell may be one of several values."""
     assert not isinstance(row, str), row

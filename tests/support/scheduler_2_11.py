@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.isolation import REPOSITORY
-from tests.support.kill_table import KILL_DAGS, in_sessions
-from tests.support.standalone import Standalone, wait_for
+from tests.support.kill_table import KILL_DAGS
+from tests.support.standalone import Standalone, in_sessions, wait_for
 
 
 class Scheduler211(Standalone):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
@@ -42,6 +43,19 @@ def wait_for(what: str, probe: Callable[[], Found | None], seconds: float, pause
             return value
         time.sleep(pause)
     raise AssertionError(f"waited {seconds:.0f} s in vain for {what}")
+
+
+def in_sessions(sessions: set[int]) -> list[int]:
+    """The processes of sessions that the tests have begun."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                # After the name, which may hold anything: state, parent, group, session.
+                fields = (entry / "stat").read_text().rpartition(") ")[2].split()
+                if int(fields[3]) in sessions and fields[0] != "Z":
+                    found.append(int(entry.name))
+    return found
 
 
 class Standalone:
@@ -142,7 +156,10 @@ class Standalone:
                     found.append(int(entry.name))
             except OSError:
                 continue
-        return [process_id for process_id in found if process_id != os.getpid()]
+        if self._process is not None:
+            # Some write their title over their environment.
+            found += in_sessions({self._process.pid})
+        return sorted({*found} - {os.getpid()})
 
     def get(self, path: str, **params: Any) -> Any:
         """The JSON answer to a GET below ``/api/v2``."""

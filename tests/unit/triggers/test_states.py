@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import time
 from importlib.metadata import version
 from types import SimpleNamespace
@@ -105,3 +106,24 @@ def test_inline(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "airflow.sdk.execution_time.task_runner"
     monkeypatch.setitem(sys.modules, name, SimpleNamespace(SUPERVISOR_COMMS=InProcessSupervisorComms()))
     assert _states.is_inline()
+
+
+async def test_a_kill_keeps_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancellation that comes while Airflow is asked tells its reason on: Airflow calls `on_kill` by it."""
+    asked = threading.Event()
+    released = threading.Event()
+
+    def slow(_: Any) -> str:
+        asked.set()
+        released.wait(5)
+        return "running"
+
+    monkeypatch.setattr(_states, "_run_state", slow)
+    task = asyncio.ensure_future(_states.run_is_over(object()))
+    await asyncio.to_thread(asked.wait, 5)
+    task.cancel("killed by its user")
+
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    released.set()
+    assert ("killed by its user",) == caught.value.args
