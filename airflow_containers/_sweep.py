@@ -70,6 +70,7 @@ def _sweep(
     given_id: str | None,
 ) -> int:
     from airflow_containers import sweeping
+    from airflow_containers.hooks.deployment import id_in_database
     from airflow_containers.hooks.runs import ask_database, live_runs
 
     options = hook.get_options()
@@ -81,9 +82,9 @@ def _sweep(
             "deployment are not in this database; leave the option out, or run the command there",
             WRONG,
         )
-    if given_id and not known_id:
-        ask = _without_conclusions(ask_database)
     own_id = given_id or known_id
+    if own_id != id_in_database():
+        ask = _without_conclusions(ask_database)
     rules = sweeping.Rules(own_id, prefix=prefix, older_than=older_than, live_runs=live_runs(own_id))
     _say(out, f"{'Deleting' if delete else 'Dry run'} at {options.base_url}, connection {hook.conn_id!r}")
     _say(out, f"prefix {prefix!r}, age limit for unknown owners: {older_than or 'none'}")
@@ -139,7 +140,8 @@ def _known_id() -> str:
 def _without_conclusions(ask: AskRun) -> AskRun:
     """Do not take a run that is missing for a run that was deleted.
 
-    The id was given by hand, and nothing shows that this is the database of that deployment.
+    The id comes from an option, the environment or a secrets backend, and nothing shows that this is the
+    database of that deployment.
     """
     from airflow_containers.sweeping import RunState
 

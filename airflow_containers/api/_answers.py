@@ -141,13 +141,24 @@ def _read_error(call: Call[Any], raw: RawAnswer, redactor: Redactor, base_url: s
     }
     quota = next((code for code in (fields["code"], fields["type"]) if is_quota_code(code)), None)
     outcome = Answer(raw.status, raw.headers, quota)
-    if not call.repeatable and (raw.status in (408, 409) or raw.status >= 500):
+    if not call.repeatable and (raw.status in (408, 409, 499) or raw.status >= 500):
         reason = f"HTTP {raw.status}: {detail}{_reference(known)}"
         return Refused(
             outcome,
             _ambiguous(call, reason, status_code=raw.status, request_id=known["request_id"]),
         )
-    kind = _error_class(call, raw.status, detail, quota=quota is not None)
+    if call.query.get("after") and raw.status in (400, 404):
+        # The container that a list is to go on from may be gone by now. A new list has another one.
+        reason = f"HTTP {raw.status} for the page after {call.query['after']}: {detail}{_reference(known)}"
+        lost = errors.InvalidResponseError(
+            f"{call}: {reason}. List again from the start",
+            status_code=raw.status,
+            request_id=known["request_id"],
+        )
+        return Refused(outcome, lost)
+    # Only the service speaks in an error envelope; the title of a page may be anybody's.
+    spoken = detail if isinstance(envelope.get("message"), str) else ""
+    kind = _error_class(call, raw.status, spoken, quota=quota is not None)
     advice = _advice(kind, raw, base_url, redactor)
     message = f"{call}: HTTP {raw.status}: {detail}{_reference(known)}"
     if advice:

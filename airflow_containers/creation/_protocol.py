@@ -59,6 +59,10 @@ class Plan:
     :param max_tries: of the task instance now.
     :param on_retry: ``adopt`` a container of an earlier try, or ``recreate`` it.
     :param pauses: seconds between one look at the list and the next; their sum is the patience.
+    :param cleared: whether this is the first try after a clear, or may be: then what was handed over counts
+        as used.
+    :param begun_at: when the first try can have sent its request at the earliest, in seconds since 1970;
+        ``None`` if that is not known.
     :param quiet_seconds: for how long, at least, no earlier try can have sent a request.
     """
 
@@ -71,6 +75,8 @@ class Plan:
     on_retry: OnRetry = "adopt"
     pauses: tuple[float, ...] = field(default_factory=lambda: growing_pauses(DEFAULT_PATIENCE))
     quiet_seconds: float = 0.0
+    cleared: bool = False
+    begun_at: float | None = None
 
 
 def create_once(plan: Plan, now: Callable[[], float]) -> Protocol:
@@ -101,10 +107,13 @@ class _Creation:
     def _resume(self) -> Generator[Step, Result, Settled | None]:
         """Take over what an earlier try has left, or end it."""
         plan, record = self._plan, self._plan.record
-        search = _Search(self)
+        known = record is not None and record.container_id is not None
+        begun_at = plan.begun_at if record is None else record.sent_at
+        search = _Search(self, all_since=None if known or begun_at is None else begun_at - CLOCK_SKEW)
         if record is not None and record.container_id is not None:
             yield from search.consider_known(record.container_id)
-        if plan.unique:
+        names = self._names()
+        if names:
             waited: float | None = plan.quiet_seconds
             if record is None:
                 # With a memory that holds nothing, no request was sent, or it was long ago.
@@ -114,14 +123,14 @@ class _Creation:
                 waited = min(plan.quiet_seconds, self._now() - record.sent_at)
             else:
                 waited = None
-            yield from search.run(self._names(), waited)
+            yield from search.run(names, waited)
         if search.chosen is None:
             return None
         return Settled(search.chosen, "an earlier try of this task has made it")
 
     def _names(self) -> list[str]:
         """Return the names that containers of this task instance may have."""
-        names = [self._request.name]
+        names = [self._request.name] if self._plan.unique else []
         record = self._plan.record
         # A name without token, from before the task had unique_name=True, may be anybody's.
         if record is not None and record.name not in names and has_owner_token(record.name):
@@ -151,7 +160,7 @@ class _Creation:
             unclear = outcome.error
             if not self._plan.unique:
                 raise unclear
-            search = _Search(self, unclear, since=sent_at - CLOCK_SKEW)
+            search = _Search(self, unclear, sent_at - CLOCK_SKEW, all_since=sent_at - CLOCK_SKEW)
             yield from search.run([self._request.name], 0.0)
             if search.chosen is not None:
                 yield from self._remember_created(search.chosen)
@@ -202,7 +211,7 @@ class _Creation:
         if record is None:
             if not is_unused(container, since):
                 return "it was active after its creation, so other tasks may have used it"
-        elif record.container_id == container.id and record.was_used(plan.max_tries):
+        elif record.container_id == container.id and record.was_used(plan.max_tries, cleared=plan.cleared):
             return "it was handed over before the task was cleared, so other tasks may have used it"
         if since is None and record is not None and record.fingerprint != self._fingerprint:
             return "the request has changed"
@@ -231,11 +240,18 @@ class _Search:
 
     :param failed_post: the create request of this try whose container is looked for.
     :param since: when that was sent, less the skew of the clocks.
+    :param all_since: read all that was made since then, without the server's filter, before giving up.
     """
 
     def __init__(
-        self, creation: _Creation, failed_post: AmbiguousCreateError | None = None, since: float | None = None
+        self,
+        creation: _Creation,
+        failed_post: AmbiguousCreateError | None = None,
+        since: float | None = None,
+        *,
+        all_since: float | None = None,
     ) -> None:
+        self._all_since = all_since
         self._creation = creation
         self._failed_post = failed_post
         self._since = since
@@ -267,8 +283,8 @@ class _Search:
             if self.chosen is not None or self._accounted or (failure is not None and not failure.retryable):
                 break
         else:
-            if self._since is not None and failure is None:
-                failure = yield from self._look([LookUp(name, self._since) for name in names])
+            if self._all_since is not None and failure is None:
+                failure = yield from self._look([LookUp(name, self._all_since) for name in names])
         if failure is not None and self.chosen is None:
             raise self._failed_post or failure from failure
 

@@ -29,15 +29,17 @@ class Record:
     max_tries: int
     container_id: str | None = None
 
-    def was_used(self, max_tries: int) -> bool:
+    def was_used(self, max_tries: int, *, cleared: bool = False) -> bool:
         """Whether other tasks may have used the container.
 
         A try that comes without a clear in between tells that the one before has failed: whatever that had
         handed over reached nobody.
 
         :param max_tries: of the task instance now.
+        :param cleared: whether there may have been a clear that left ``max_tries`` as it was, because the
+            task has fewer retries than before.
         """
-        return self.phase == "handed_over" and self.max_tries != max_tries
+        return self.phase == "handed_over" and (cleared or self.max_tries != max_tries)
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON values."""

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_containers.api import errors
+from airflow_containers.api.endpoints import MAX_PAGE_SIZE
 from airflow_containers.creation import (
+    CLOCK_SKEW,
     Alive,
     Delete,
     Deleted,
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
 KILL_PATIENCE: Final = 2.5
 """Seconds to look for the container of an open request: a worker is killed 5 seconds after it was asked to
 end, and a look and a delete take a part of that."""
+
+OVERLAP_SECONDS: Final = 10
+"""A container that was active so long after this try had it is another try's. No try begins sooner while one
+before it lives: Airflow misses its heartbeat for longer."""
 
 _CALL_SECONDS: Final = 1.5
 _PAUSE_SECONDS: Final = 0.5
@@ -76,8 +82,13 @@ class ContainerCreation:
         self._sleep = sleep
         self._now = now
         self._record: Record | None = plan.record
-        self._held: set[str] = set()
-        self._request_is_open = False
+        self._held: dict[str, int] = {}
+        # What an earlier try has asked for may be there as well.
+        self._request_is_open = plan.unique and (
+            plan.later_try if plan.record is None else plan.record.phase == "intent"
+        )
+        self._was_unclear = False
+        self._begun_at = now()
         self._abandoned = False
         self._handed_over = False
 
@@ -129,7 +140,7 @@ class ContainerCreation:
         ends_at = time.monotonic() + patience
         with self._spare_client(_CALL_SECONDS) as client:
             while self._held:
-                self._end(client, self._held.pop())
+                self._end(client, *self._held.popitem())
             if self._request_is_open and not self._plan.unique:
                 self._log.error(
                     "A container named %r may have been made. It is not looked for, because its name has no "
@@ -186,19 +197,25 @@ class ContainerCreation:
             container = self._client.create(request)
         except errors.AmbiguousCreateError as error:
             self._log.warning("%s", error)
+            self._was_unclear = True
             if self._plan.unique:
                 self._log.info("Looking for a container named %r, which it may have made", request.name)
             return Unclear(error)
         except errors.ContainersError as error:
-            self._request_is_open = False
+            # An earlier request of this try may still have made one.
+            self._request_is_open = self._was_unclear
             return NotMade(error)
         self._hold(container)
         return Made(container)
 
     def _hold(self, container: Container) -> None:
         # In this order: a signal handler between the two finds the container in one way or the other.
-        self._held.add(container.id)
+        self._keep_in_mind(container)
         self._request_is_open = False
+
+    def _keep_in_mind(self, container: Container) -> None:
+        """Delete this container if the try ends without a container to hand over."""
+        self._held[container.id] = container.last_active_at or container.created_at or 0
 
     def _look_up(self, step: LookUp) -> Result:
         try:
@@ -210,6 +227,9 @@ class ContainerCreation:
         except errors.ContainersError as error:
             self._log.warning("The list of containers cannot be read: %s", error)
             return Unavailable(error)
+        if self._plan.unique:
+            for container in found:
+                self._keep_in_mind(container)
         if found:
             self._log.info("Found %s with that name", ", ".join(container.id for container in found))
         return Found(found)
@@ -223,8 +243,12 @@ class ContainerCreation:
                 self._log.info("The service filters no list by name, so all of it is read: %s", error)
                 yield from client.iterate(order="asc")
             return
+        older = 0
         for container in client.iterate(order="desc"):
-            if (container.created_at or 0) < step.created_since:
+            is_older = container.created_at is not None and container.created_at < step.created_since
+            older = older + 1 if is_older else 0
+            if older >= MAX_PAGE_SIZE:
+                # A whole page of them: also where the server does not keep to the order, this is enough.
                 return
             yield container
 
@@ -232,26 +256,48 @@ class ContainerCreation:
         try:
             container = self._client.retrieve(container_id)
         except errors.ContainerGoneError:
+            self._held.pop(container_id, None)
             return Gone()
         except errors.ContainersError as error:
             return Unavailable(error)
-        return Alive(container) if container.is_alive else Gone()
+        if not container.is_alive:
+            self._held.pop(container_id, None)
+            return Gone()
+        self._keep_in_mind(container)
+        return Alive(container)
 
     def _delete(self, step: Delete) -> Result:
         self._log.info("Deleting container %s: %s", step.container_id, step.reason)
+        result: Result = Gone()
         try:
             self._client.delete(step.container_id)
+            result = Deleted()
+            # A list keeps ghosts, and a delete may be answered without being done.
+            container = self._client.retrieve(step.container_id)
         except errors.ContainerGoneError:
-            result: Result = Gone()
+            self._held.pop(step.container_id, None)
+            return result
         except errors.ContainersError as error:
             return Unavailable(error)
-        else:
-            result = Deleted()
-        self._held.discard(step.container_id)
+        if container.is_alive:
+            return Unavailable(
+                errors.ContainerNotDeletedError(
+                    f"Container {container.id} was deleted, and the service still shows it as "
+                    f"{container.status!r}"
+                )
+            )
+        self._held.pop(step.container_id, None)
         return result
 
-    def _end(self, client: ContainersClient, container_id: str) -> None:
+    def _end(self, client: ContainersClient, container_id: str, active_at: int) -> None:
         try:
+            if self._is_used_by_others(client, container_id, active_at):
+                self._log.warning(
+                    "Container %s is left alone: it was used after this try had it, so a later try may have "
+                    "taken it over",
+                    container_id,
+                )
+                return
             client.delete(container_id)
         except errors.ContainerGoneError:
             self._log.info("Container %s is gone already", container_id)
@@ -264,17 +310,32 @@ class ContainerCreation:
         else:
             self._log.info("Deleted container %s, which was not handed over", container_id)
 
+    def _is_used_by_others(self, client: ContainersClient, container_id: str, active_at: int) -> bool:
+        """Whether a container was used after this try had it: by a later try, which thought this one dead.
+
+        It is looked for in the list, which does not touch it; one that is in no list yet is new.
+        """
+        if not self._plan.unique or self._now() - self._begun_at < OVERLAP_SECONDS:
+            return False
+        for container in self._listed(client, LookUp(self._plan.request.name)):
+            if container.id == container_id:
+                return (container.last_active_at or 0) > active_at + OVERLAP_SECONDS
+        return False
+
     def _end_by_name(self, client: ContainersClient) -> None:
         name = self._plan.request.name
+        looks = (LookUp(name), LookUp(name, self._begun_at - CLOCK_SKEW))
         try:
-            found = [
-                container
-                for container in self._listed(client, LookUp(name))
-                if container.name == name and container.is_alive
-            ]
+            for step in looks:
+                found = [
+                    container
+                    for container in self._listed(client, step)
+                    if container.name == name and container.is_alive
+                ]
+                for container in found:
+                    self._request_is_open = False
+                    self._end(client, container.id, container.created_at or 0)
+                if found:
+                    return
         except errors.ContainersError as error:
             self._log.warning("The list of containers cannot be read: %s", error)
-            return
-        for container in found:
-            self._request_is_open = False
-            self._end(client, container.id)

@@ -66,3 +66,21 @@ def known_deployment_id() -> str:
     keyword = "default" if "default" in inspect.signature(Variable.get).parameters else "default_var"
     absent: dict[str, Any] = {keyword: None}
     return str(Variable.get(DEPLOYMENT_VARIABLE, **absent) or "").strip()
+
+
+def id_in_database() -> str:
+    """Return the deployment's id as this process's metadata database has it; an empty text if it has none.
+
+    An id from the environment or a secrets backend says nothing of the database. Not for tasks of Airflow 3,
+    which have none.
+    """
+    try:
+        from airflow.models.variable import Variable as Row
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            row = session.query(Row).filter(Row.key == DEPLOYMENT_VARIABLE).one_or_none()
+            return "" if row is None else str(row.get_val() or "").strip()  # type: ignore[no-untyped-call, unused-ignore]
+    except Exception as error:  # noqa: BLE001 - a database that cannot be read shows nothing
+        logger.debug("The metadata database did not tell the deployment's id: %s", type(error).__name__)
+        return ""

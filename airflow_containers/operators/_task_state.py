@@ -35,6 +35,8 @@ def make_plan(
         on_retry=on_retry,
         pauses=growing_pauses(patience),
         quiet_seconds=_quiet_seconds(ti),
+        cleared=ti.try_number > 1 and not _is_retry(ti),
+        begun_at=_begun_at(context),
     )
 
 
@@ -61,16 +63,29 @@ def _max_tries(ti: Any) -> int:
     return int(getattr(ti, "max_tries", None) or 0)
 
 
-def _quiet_seconds(ti: Any) -> float:
-    """Return for how long, at least, no earlier try has run: a retry waits, the try after a clear does not.
+def _begun_at(context: Any) -> float | None:
+    start_date = getattr(context.get("dag_run"), "start_date", None)
+    return None if start_date is None else float(start_date.timestamp())
+
+
+def _is_retry(ti: Any) -> bool:
+    """Whether the try before this one has failed, for certain.
 
     A clear sets ``max_tries`` to the tries made so far and the task's retries.
     """
+    tries_before_clear = _max_tries(ti) - ti.task.retries
+    return bool(ti.try_number - 1 > tries_before_clear)
+
+
+def _quiet_seconds(ti: Any) -> float:
+    """Return for how long, at least, no earlier try has run: a retry waits, one after a clear does not."""
     task = ti.task
-    tries_before_clear = _max_tries(ti) - task.retries
-    is_retry = ti.try_number - 1 > tries_before_clear
     # A policy of Airflow 3.3 may ask for any other delay.
-    if not is_retry or getattr(task, "retry_policy", None) is not None:
+    if not _is_retry(ti) or getattr(task, "retry_policy", None) is not None:
+        return 0.0
+    factor = task.retry_exponential_backoff
+    if not isinstance(factor, bool) and 0 < factor < 1:
+        # Each delay is shorter than the one before.
         return 0.0
     delays = (task.retry_delay, task.max_retry_delay)
     return float(min(delay.total_seconds() for delay in delays if delay is not None))

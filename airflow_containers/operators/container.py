@@ -150,6 +150,8 @@ class CreateContainerOperator(BaseOperator):
         :raises ContainersError: for what it may mend: no connection, too many requests, an error of the
             service, and :class:`~airflow_containers.api.AmbiguousCreateError`.
         """
+        from airflow_containers.api.errors import ContainersError
+
         ContainerLink.persist(context, None)
         _check_connection(self)
         with fail_if_final(self.task_id), self.hook as hook:
@@ -172,8 +174,12 @@ class CreateContainerOperator(BaseOperator):
                 context["ti"].xcom_push(key="container", value=container.to_json())
                 ContainerLink.persist(context, hook.dashboard_url(container.id))
                 creation.hand_over()
-            except BaseException:
-                creation.abandon()
+            except BaseException as error:
+                from airflow_containers.hooks._creation import KILL_PATIENCE
+
+                # The protocol's own errors come after its own look; a time-out comes in the middle of it.
+                looked = isinstance(error, ContainersError)
+                creation.abandon(patience=0.0 if looked else KILL_PATIENCE)
                 raise
             self.log.info("Container %s is ready (status %s)", container.id, container.status)
         return container.id

@@ -222,6 +222,9 @@ class KeepContainerAliveTrigger(ContainerTrigger):
                 logger.warning("Container %s was not deleted: %s", self.container_id, error)
 
     def _begin(self, now: float) -> None:
+        if self.touched_at is not None:
+            # The worker's clock may be ahead of this one.
+            self.touched_at = min(self.touched_at, now)
         self._life = _Life.begin(now, self.idle_seconds, self.touched_at)
         self._next_at = self._first(now)
 

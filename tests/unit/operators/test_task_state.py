@@ -11,7 +11,7 @@ from airflow_containers.api import CreateContainerRequest
 from airflow_containers.creation import Plan, Record
 from airflow_containers.operators._task_state import STATE_KEY, make_plan, rememberer
 from airflow_containers.operators.container import CreateContainerOperator
-from tests.support.contexts import task_context
+from tests.support.contexts import STARTED, task_context
 
 REQUEST = CreateContainerRequest(name="report")
 RECORD = Record("intent", "report", 1.5, "f", 2)
@@ -40,7 +40,7 @@ def plan(task: dict[str, Any] | None = None, **context: Any) -> Plan:
 
 def test_first_try() -> None:
     """A first try without a store knows nothing and remembers nothing."""
-    expected = Plan(REQUEST, on_retry="recreate", pauses=(0.5, 0.25))
+    expected = Plan(REQUEST, on_retry="recreate", pauses=(0.5, 0.25), begun_at=STARTED.timestamp())
     assert expected == plan()
 
 
