@@ -484,6 +484,9 @@ def _failure(error: httpx.HTTPError, timeout: float, host: str) -> _answers.Fail
 
 
 def _root_cause(error: BaseException) -> BaseException:
-    while (cause := error.__cause__ or error.__context__) is not None:
+    # A chain may lead back to itself: nothing keeps anybody from raising an error from itself.
+    seen = {id(error)}
+    while (cause := error.__cause__ or error.__context__) is not None and id(cause) not in seen:
+        seen.add(id(cause))
         error = cause
     return error

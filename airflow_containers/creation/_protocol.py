@@ -286,7 +286,9 @@ class _Search:
             if self._all_since is not None and failure is None:
                 failure = yield from self._look([LookUp(name, self._all_since) for name in names])
         if failure is not None and self.chosen is None:
-            raise self._failed_post or failure from failure
+            if self._failed_post is None:
+                raise failure
+            raise self._failed_post from failure
 
     def _look(self, steps: Sequence[LookUp]) -> Generator[Step, Result, ContainersError | None]:
         found: list[Container] = []
