@@ -10,8 +10,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_containers.api import ContainerNotDeletedError, ServerError
+from airflow_containers.creation import Plan
 from airflow_containers.hooks._creation import AbandonedError
+from airflow_containers.hooks.container import ContainerHook
 from airflow_containers.operators.container import CreateContainerOperator
 from airflow_containers.testing import LocalServer
 from tests.support.contexts import task_context
@@ -161,8 +165,6 @@ def test_delete_fails_while_killed(
 
 def test_delete_makes_sure(containers_server: LocalServer) -> None:
     """A delete that was answered and not carried out is sent again."""
-    from airflow_containers.hooks.container import ContainerHook
-
     task = CreateContainerOperator(task_id="make")
     container_id = task.execute(task_context(task))
     containers_server.clear_requests()
@@ -176,3 +178,85 @@ def test_delete_makes_sure(containers_server: LocalServer) -> None:
     methods = [request.method for request in containers_server.requests()]
     assert ["DELETE", "GET", "DELETE", "GET", "DELETE"] == methods
     containers_server.assert_nothing_left()
+
+
+def test_failure_of_a_later_try(containers_server: LocalServer) -> None:
+    """What a later try has found and cannot take over is ended with it, and not left behind."""
+    task = CreateContainerOperator(task_id="make", visibility_timeout=0)
+    with ContainerHook() as hook:
+        hook.create_container(task.build_request(task_context(task)))
+    containers_server.order_fault(method="GET", path="/v1/containers/*", status=503, times=1000)
+
+    with pytest.raises(ServerError):
+        task.execute(task_context(task, try_number=2))
+
+    containers_server.assert_nothing_left()
+
+
+def test_timeout_in_the_request(
+    containers_server: LocalServer, when_killed: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A time-out of the task in the middle of the request waits for what comes out of it."""
+    task = CreateContainerOperator(task_id="make")
+
+    def handler() -> None:
+        raise Terminated
+
+    when_killed(handler)
+    containers_server.order_fault(method="POST", delay=1.5, when="before")
+    term_while_it_creates(task, 0.3)
+
+    with pytest.raises(Terminated):
+        task.execute(task_context(task))
+
+    assert 1 == len(containers_server.containers())
+    containers_server.assert_nothing_left()
+
+
+def test_lost_then_refused(containers_server: LocalServer) -> None:
+    """A refused second request does not make the task forget that the first one was lost."""
+    task = CreateContainerOperator(task_id="make", visibility_timeout=0.5)
+    containers_server.quirks(visibility_delay_seconds=0.7)
+    containers_server.order_fault(method="POST", reset=True, when="after")
+    containers_server.order_fault(method="POST", delay=1, status=401)
+
+    with pytest.raises(AirflowFailException):
+        task.execute(task_context(task))
+
+    assert 1 == len(containers_server.containers())
+    containers_server.assert_nothing_left()
+
+
+def test_another_try_uses_it(containers_server: LocalServer) -> None:
+    """A try that wakes up after a newer one has taken its container over leaves it alone."""
+    task = CreateContainerOperator(task_id="make")
+    now = [time.time()]
+    with ContainerHook() as hook:
+        request = task.build_request(task_context(task))
+        creation = hook.creation(Plan(request), log=task.log)
+        creation._now = lambda: now[0]
+        container = creation.run()
+        containers_server.advance_clock(120)
+        now[0] += 120
+        assert container.id == task.execute(task_context(task, try_number=2))
+
+        creation.abandon()
+
+    assert [container.id] == [each["id"] for each in containers_server.alive()]
+
+
+def test_delete_that_lies(containers_server: LocalServer) -> None:
+    """No second container is made as long as the one that was deleted is still there."""
+    task = CreateContainerOperator(task_id="make", on_retry="recreate", visibility_timeout=0)
+    with ContainerHook() as hook:
+        made = hook.create_container(task.build_request(task_context(task)))
+    body = json.dumps({"id": made.id, "object": "container.deleted", "deleted": True})
+    containers_server.order_fault(
+        method="DELETE", status=200, body=body, content_type="application/json", times=1
+    )
+
+    with pytest.raises(ContainerNotDeletedError):
+        task.execute(task_context(task, try_number=2))
+
+    assert len(containers_server.alive()) <= 1
+    assert 1 == len(containers_server.requests("POST"))

@@ -449,3 +449,35 @@ def test_no_filter(instance: TaskInstance, monkeypatch: pytest.MonkeyPatch) -> N
 
     assert made == instance.next_try()
     assert {*others, made} == {*alive(instance.server)}
+
+
+def test_filter_hides(instance: TaskInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose filter hides what its list has makes a retry no second container."""
+    from airflow_containers.api import ContainersClient
+
+    original = ContainersClient.iterate
+    monkeypatch.setattr(
+        ContainersClient,
+        "iterate",
+        lambda self, *, name=None, order=None: iter(()) if name else original(self, order=order),
+    )
+    made = instance.killed_try()
+
+    assert made == instance.next_try()
+    assert [made] == alive(instance.server)
+
+
+def test_clear_with_fewer_retries(instance: TaskInstance) -> None:
+    """A clear is noticed also where fewer retries of the task hide it in the number of tries."""
+    instance.arguments["retries"] = 1
+    instance.max_tries = 1
+    used = instance.next_try()
+    instance.server.advance_clock(60)
+    with ContainerHook() as hook:
+        hook.retrieve_container(used)
+    instance.arguments["retries"] = 0
+
+    container_id = instance.next_try()
+
+    assert used != container_id
+    assert [container_id] == alive(instance.server)
