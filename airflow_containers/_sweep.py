@@ -128,10 +128,10 @@ def _conclude(out: TextIO, sweep: Sweep, runs: RunStates) -> None:
 
 def _known_id() -> str:
     """Return the deployment's id, or an empty text. It is not made here: a new one would prove nothing."""
-    from airflow_containers.hooks.deployment import known_deployment_id
+    from airflow_containers.hooks.deployment import id_in_database, known_deployment_id
 
     try:
-        return known_deployment_id()
+        return known_deployment_id() or id_in_database()
     except Exception as error:  # noqa: BLE001 - the secrets backends of any deployment
         print(f"The deployment's id cannot be read ({type(error).__name__}).", file=sys.stderr)
         return ""

@@ -65,7 +65,11 @@ def known_deployment_id() -> str:
     # Airflow 2 calls the argument `default_var`; without it a missing Variable looks like a failed database.
     keyword = "default" if "default" in inspect.signature(Variable.get).parameters else "default_var"
     absent: dict[str, Any] = {keyword: None}
-    return str(Variable.get(DEPLOYMENT_VARIABLE, **absent) or "").strip()
+    try:
+        return str(Variable.get(DEPLOYMENT_VARIABLE, **absent) or "").strip()
+    except ImportError:
+        # Airflow 3.0 outside of a task: there is nobody to ask.
+        return ""
 
 
 def id_in_database() -> str:

@@ -60,6 +60,7 @@ def test_create_call() -> None:
     assert ["at most 1.3 times bare httpx", "faster than openai"] * 2 == goals
 
 
+@pytest.mark.airflow("3.3")
 def test_keep_alive() -> None:
     """Triggers that share a client are set beside triggers that do not, in memory, stalls and requests."""
     ratios, goals = _run("keep_alive.py")

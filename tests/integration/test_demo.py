@@ -78,4 +78,4 @@ def test_demo_needs_all_three_requests(
     monkeypatch.setattr(_demo, "_run_airflow", lambda *arguments: outcome)
 
     assert 1 == _demo.run()
-    assert "expected one request to create" in capsys.readouterr().err
+    assert "expected requests to create" in capsys.readouterr().err
