@@ -460,8 +460,8 @@ class TestCommand:
         key = conf.get("core", "fernet_key")
         yield environment | {"AIRFLOW__CORE__FERNET_KEY": key, "NO_PROXY": "127.0.0.1"}
         with create_session() as session:
-            for row in rows:
-                session.delete(session.merge(row))
+            session.query(Connection).filter(Connection.conn_id == "swept").delete()
+        without_id_in_database()
 
     def test_look_then_delete(
         self,
@@ -542,7 +542,7 @@ class TestCommand:
     ) -> None:
         """None is made here; one that is given proves runs, but a missing run is then no deleted one."""
         make("run")
-        environment[f"AIRFLOW_VAR_{DEPLOYMENT_VARIABLE.upper()}"] = ""
+        without_id_in_database()
 
         swept = command(environment, "--conn-id", "swept", "--delete")
         given = command(environment, "--conn-id", "swept", "--delete", "--deployment-id", DEPLOYMENT)
@@ -552,6 +552,28 @@ class TestCommand:
         assert "run run of no_such_dag is not in this database" in given.stdout
         assert [0, 0] == [swept.returncode, given.returncode]
         assert 1 == len(containers_server.alive())
+
+    def test_id_from_elsewhere(
+        self, environment: dict[str, str], make: Make, containers_server: LocalServer, airflow_database: Path
+    ) -> None:
+        """An id from the environment does not show that this is the database of the runs."""
+        make("run")
+        without_id_in_database()
+        environment[f"AIRFLOW_VAR_{DEPLOYMENT_VARIABLE.upper()}"] = DEPLOYMENT
+
+        swept = command(environment, "--conn-id", "swept", "--delete")
+
+        assert "run run of no_such_dag is not in this database" in swept.stdout
+        assert 1 == len(containers_server.alive())
+
+
+def without_id_in_database() -> None:
+    """Take the deployment's id out of the metadata database."""
+    from airflow.models.variable import Variable
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.query(Variable).filter(Variable.key == DEPLOYMENT_VARIABLE).delete()
 
 
 class TestGuide:
@@ -567,7 +589,13 @@ class TestGuide:
         self, connection: dict[str, Any], make: Make, containers_server: LocalServer, airflow_database: Path
     ) -> None:
         """The first changes nothing, the second deletes."""
+        from airflow.configuration import conf
+        from airflow.models.variable import Variable
+        from airflow.utils.session import create_session
+
         make("deleted_run")
+        with create_session() as session:
+            session.add(Variable(key=DEPLOYMENT_VARIABLE, val=DEPLOYMENT))
         left = []
         for block in self.blocks("console"):
             done = subprocess.run(
@@ -576,6 +604,7 @@ class TestGuide:
                     **os.environ,
                     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
                     "NO_PROXY": "127.0.0.1",
+                    "AIRFLOW__CORE__FERNET_KEY": conf.get("core", "fernet_key"),
                 },
                 capture_output=True,
                 text=True,
@@ -583,6 +612,7 @@ class TestGuide:
             )
             assert 0 == done.returncode, done.stderr
             left.append(len(containers_server.alive()))
+        without_id_in_database()
         assert [1, 0] == left
 
     def test_dag(
