@@ -324,6 +324,9 @@ def container(
     ``box`` is the id. The container is made before the tasks of the block, by a setup task, and deleted after
     them whatever became of them, by a teardown task. A failed delete is tried three times more.
 
+    A task that waits for the container's end, such as ``KeepContainerAliveOperator``, is made outside of the
+    block with :attr:`ContainerScope.container_id`: the delete task waits for every task inside.
+
     :param task_id: the tasks are called ``create_<task_id>`` and ``delete_<task_id>``.
     :param on_failure_fail_dagrun: whether a container that could not be deleted fails the DAG run.
     :param delete_args: further arguments of the delete task.
