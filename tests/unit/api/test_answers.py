@@ -141,6 +141,7 @@ class TestErrorClasses:
             ("delete", 529, "Overloaded", ServerError),
             ("create", 408, "Timeout", AmbiguousCreateError),
             ("create", 409, "Busy", AmbiguousCreateError),
+            ("create", 499, "Client closed the request", AmbiguousCreateError),
             ("create", 500, "The server had an error", AmbiguousCreateError),
             ("create", 503, "Overloaded", AmbiguousCreateError),
         ],
@@ -686,3 +687,24 @@ def test_no_frame_of_an_error_holds_a_secret() -> None:
 
     told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     assert IN_NO_FRAME not in "".join(told.format())
+
+
+@pytest.mark.parametrize("operation", ["retrieve", "delete"])
+def test_page_that_speaks_of_containers(operation: str) -> None:
+    """A page of something in between is not the service, and tells nothing of a container."""
+    error = refused(404, b"<title>Azure Container App - Unavailable</title>", operation=operation)
+    assert type(error) is NotFoundError
+    assert "Azure Container App" in str(error)
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_cursor_that_is_gone(status: int) -> None:
+    """A page that cannot be had because its cursor is gone is worth another list, and no container's end."""
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, json=envelope("Container with id 'cntr_1' not found."))
+
+    with pytest.raises(InvalidResponseError, match="List again from the start") as caught:
+        run_sync(handler, lambda client: client.list(after="cntr_1"), options())
+    assert caught.value.retryable
+    assert (status, True) == (caught.value.status_code, "cntr_1" in str(caught.value))

@@ -119,6 +119,17 @@ class TestLife:
         assert 200 == len(first)
         assert all(20 <= sum(1 for at in first if low <= at < low + 40) for low in (0, 40, 80))
 
+    def test_worker_with_a_fast_clock(self, run: Run, service: Service) -> None:
+        """A touch that the worker's clock puts into the future does not put the next one off."""
+        names = [service.make(f"cntr_{number}", idle=300) for number in range(50)]
+        ahead = {"touched_at": EPOCH + 240, "idle_seconds": 300, "ends_at": EPOCH + 600}
+
+        async def main() -> None:
+            await asyncio.gather(*(outcome(trigger(name, **ahead)) for name in names))
+
+        run(main())
+        assert max(service.touches(name)[0] for name in names) <= 120
+
     @pytest.mark.parametrize("touched_at", [EPOCH - 900, EPOCH - 119, None], ids=str)
     def test_after_a_move(self, touched_at: float | None, run: Run, service: Service) -> None:
         """A trigger that starts again, or knows nothing, touches soon enough."""
