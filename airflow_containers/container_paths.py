@@ -1,0 +1,179 @@
+"""Paths of files in a container, and the names under which they come to the worker.
+
+The service chooses a file's path: what was sent as ``report.csv`` is at
+``/mnt/data/88e12fa445d32636f190a0b33daed6cb-report.csv``. So a file is looked for by the name that its author
+knows, its **plain name**, as well as by its whole path.
+
+What writes files into a container may be anybody's code, so a path from there says nothing about where a file
+may go on the worker: only :func:`local_name` makes a name for it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol, TypeVar
+
+ROOT: Final = "/mnt/data"
+"""Where the service keeps a container's files, and where a relative path begins."""
+
+MAX_NAME_BYTES: Final = 255
+"""Bytes of a file's name in UTF-8 that the usual file systems take."""
+
+NAMELESS: Final = "unnamed"
+"""Name of a file whose path leaves nothing to make one of."""
+
+_PREFIX: Final = re.compile(r"[0-9a-f]{32}-(?=.)", re.DOTALL)
+_MAGIC: Final = re.compile(r"[*?\[]")
+_REFUSED: Final = frozenset('<>:"|?*\\')
+"""Characters with a meaning in paths of Windows, of which a folder may be mounted, or in URLs of stores."""
+
+_REFUSED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+_DEVICES: Final = frozenset(
+    {"con", "prn", "aux", "nul", "conin$", "conout$", "clock$"}
+    | {f"{device}{digit}" for device in ("com", "lpt") for digit in range(10)}
+)
+_MAX_EXTENSION_BYTES: Final = 32
+
+
+class ListedFile(Protocol):
+    """What is looked at of a file in a list of the service."""
+
+    @property
+    def path(self) -> str | None:
+        """Where the service says the file is."""
+
+    @property
+    def created_at(self) -> int | None:
+        """When it came into being, in seconds since 1970."""
+
+
+FileT = TypeVar("FileT", bound=ListedFile)
+
+
+def absolute(path: str) -> str:
+    """Return an author's path from the root on: a relative one is below ``/mnt/data``."""
+    return "/" + posixpath.normpath(posixpath.join(ROOT, path)).lstrip("/")
+
+
+def plain_name(path: str) -> str:
+    """Return the last part of a path without the 32 hexadecimal digits that the service puts in front."""
+    name = path.rstrip("/").rpartition("/")[2]
+    return _PREFIX.sub("", name, count=1)
+
+
+def plain_path(path: str) -> str:
+    """Return a path with its plain name: ``/mnt/data/report.csv``."""
+    return path.rstrip("/").rpartition("/")[0] + "/" + plain_name(path)
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a path has ``*``, ``?`` or ``[`` in it."""
+    return _MAGIC.search(path) is not None
+
+
+def find(files: Iterable[FileT], wanted_path: str) -> FileT | None:
+    """Return the file that an author means by a path.
+
+    A file at exactly that path comes first, then one in that folder with that plain name; of several the
+    newest, and of those that are equally old the first.
+
+    :param files: as the service lists them, newest first.
+    :param wanted_path: the path, from ``/mnt/data`` on if it is relative.
+    :returns: ``None`` if there is none.
+    """
+    wanted = absolute(wanted_path)
+    exact: FileT | None = None
+    plain: FileT | None = None
+    for file in files:
+        if file.path == wanted:
+            exact = _newer(exact, file)
+        elif file.path is not None and plain_path(file.path) == wanted:
+            plain = _newer(plain, file)
+    return plain if exact is None else exact
+
+
+def glob_files(files: Iterable[FileT], pattern: str) -> list[FileT]:
+    """Return the files whose path matches a pattern, as it is or with the plain name, in the order given.
+
+    ``*``, ``?`` and ``[…]`` match inside of one part of a path, capitals count, and ``**`` stands for any
+    number of parts. A long name costs no more than its length times that of the pattern.
+
+    :param pattern: the pattern, from ``/mnt/data`` on if it is relative.
+    """
+    wanted = absolute(pattern).split("/")
+    return [
+        file
+        for file in files
+        if file.path is not None
+        and any(_matches(path.split("/"), wanted) for path in {file.path, plain_path(file.path)})
+    ]
+
+
+def local_name(path: str, taken: set[str]) -> str:
+    """Return a name that a file from a container may have on the worker, or in a store.
+
+    It is made of the plain name and is one part of a path, never a path: not ``.`` or ``..``, without
+    slashes, control characters, characters that are invisible or turn the direction of writing, the
+    separators and names of devices that other systems know, and of at most 255 bytes. A name that differs
+    from an earlier one in capitals or in its Unicode form only counts as the same, and gets a number.
+
+    :param path: the file's path in the container, or whatever is there instead.
+    :param taken: keys of the names that were given before; the new one's is put in.
+    """
+    name = "".join("_" if _is_refused(character) else character for character in plain_name(path))
+    name = name.strip().rstrip(". ")
+    if not name.strip("._ "):
+        name = NAMELESS
+    if _key(name).partition(".")[0].rstrip() in _DEVICES:
+        name = f"_{name}"
+    stem, extension = posixpath.splitext(name)
+    if len(extension.encode()) > _MAX_EXTENSION_BYTES:
+        stem, extension = name, ""
+    number = 1
+    while True:
+        ending = extension if number == 1 else f"-{number}{extension}"
+        # A cut may leave a space or a dot at the end, which no extension follows.
+        found = (_cut(stem, MAX_NAME_BYTES - len(ending.encode())) + ending).rstrip(". ")
+        if _key(found) not in taken:
+            taken.add(_key(found))
+            return found
+        number += 1
+
+
+def _newer(found: FileT | None, file: FileT) -> FileT:
+    return file if found is None or (file.created_at or 0) > (found.created_at or 0) else found
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a path's parts match a pattern's. A ``**`` takes as few as it can: one way back is enough."""
+    at = wanted = 0
+    back: tuple[int, int] | None = None
+    while at < len(parts):
+        if wanted < len(pattern) and pattern[wanted] == "**":
+            back, wanted = (at, wanted + 1), wanted + 1
+        elif wanted < len(pattern) and fnmatch.fnmatchcase(parts[at], pattern[wanted]):
+            at, wanted = at + 1, wanted + 1
+        elif back is not None:
+            at, wanted = back[0] + 1, back[1]
+            back = (at, wanted)
+        else:
+            return False
+    return all(part == "**" for part in pattern[wanted:])
+
+
+def _is_refused(character: str) -> bool:
+    return character == "/" or character in _REFUSED or unicodedata.category(character) in _REFUSED_CATEGORIES
+
+
+def _key(name: str) -> str:
+    """Return what two names have in common that a file system may take for one."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def _cut(text: str, size: int) -> str:
+    """Return as much of a text as fits into ``size`` bytes."""
+    return text.encode()[:size].decode(errors="ignore")
