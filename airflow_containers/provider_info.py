@@ -71,6 +71,14 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
 }
 """Extras of a connection, as fields of the form: label, description and JSON schema of each."""
 
+ASSET_URIS = {
+    "schemes": ["openai-container"],
+    # Airflow skips an entry without this key. Nothing is changed: the URI of an asset must keep its connection.
+    "handler": None,
+    "to_openlineage_converter": "airflow_containers.filesystems.assets.to_openlineage",
+}
+"""How URIs of files in containers are told to OpenLineage."""
+
 
 def get_provider_info() -> dict[str, Any]:
     """Return the description of this provider that the entry point ``apache_airflow_provider`` promises.
@@ -126,5 +134,9 @@ def get_provider_info() -> dict[str, Any]:
                 },
             }
         ],
+        "filesystems": ["airflow_containers.filesystems.containers"],
+        # Airflow 3 reads the first, 2.11 the second.
+        "asset-uris": [dict(ASSET_URIS)],
+        "dataset-uris": [dict(ASSET_URIS)],
         "extra-links": ["airflow_containers.links.ContainerLink"],
     }

@@ -110,7 +110,13 @@ def test_every_entry_point_can_be_loaded(wheel: zipfile.ZipFile) -> None:
     parser.read_string(_dist_info(wheel, "entry_points.txt"))
     points = {section: dict(parser[section]) for section in parser.sections()}
 
-    assert {"apache_airflow_provider", "console_scripts", "pytest11"} == points.keys()
+    assert {
+        "apache_airflow_provider",
+        "console_scripts",
+        "fsspec.specs",
+        "pytest11",
+        "universal_pathlib.implementations",
+    } == points.keys()
     for section in points.values():
         for target in section.values():
             module, _, attribute = target.partition(":")

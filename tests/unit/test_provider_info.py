@@ -63,7 +63,8 @@ def named_objects() -> list[str]:
     ]
     paths += [entry["hook-class-name"] for entry in info["connection-types"]]
     paths += [entry["class-name"] for entry in info.get("task-decorators", [])]
-    return paths + info["extra-links"] + info.get("filesystems", [])
+    paths += [entry["to_openlineage_converter"] for entry in info["asset-uris"]]
+    return paths + info["extra-links"] + info["filesystems"]
 
 
 @pytest.mark.parametrize("path", named_objects())
