@@ -9,6 +9,9 @@
     │   └── APITimeoutError           no answer in time
     ├── InvalidResponseError          an answer that this API does not give (HTML, broken JSON, no id)
     ├── AmbiguousCreateError          a create that may have happened; look the name up before another
+    ├── AmbiguousUploadError          an upload that may have happened; look for the file before another
+    ├── SourceChangedError            a file that changed while it was sent
+    ├── LocalFileError                a file on the worker cannot be read or written; the disk is full
     ├── ContainerNotDeletedError      a delete that was answered, and the container is still there
     └── APIStatusError                an answer with an error status
         ├── RedirectError             3xx: the base URL points somewhere else
@@ -16,6 +19,7 @@
         ├── AuthenticationError       401: the key is wrong
         ├── PermissionDeniedError     403, and 401 that names missing scopes
         ├── NotFoundError             404
+        │   ├── ContainerFileNotFoundError   no such file in the container
         │   └── ContainerGoneError    expired (400 "Container is expired.") or deleted (404)
         ├── ConflictError             409
         ├── RateLimitError            429: too fast
@@ -100,6 +104,45 @@ class AmbiguousCreateError(ContainersError):
         self.request_id = request_id
 
 
+class AmbiguousUploadError(ContainersError):
+    """An upload was sent as a whole, and no usable answer came back.
+
+    The API has no idempotency key, so the client does not repeat it: a second one could make a second file. The
+    hook looks for the file and sends it again only if it is not there.
+
+    :param name: the file's name, as it was sent; empty where the request has none.
+    :param status_code: HTTP status of the answer, if one was read.
+    :param request_id: the answer's ``x-request-id``, if it had one.
+    """
+
+    retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        name: str = "",
+        status_code: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.name = name
+        self.status_code = status_code
+        self.request_id = request_id
+
+
+class SourceChangedError(ContainersError):
+    """A file has more or fewer bytes than it had when its upload began. The request was not finished."""
+
+    retryable = True
+
+
+class LocalFileError(ContainersError, OSError):
+    """A file on the worker cannot be read or written: it is missing, not permitted, or the disk is full."""
+
+    retryable = True
+
+
 class ContainerNotDeletedError(ContainersError):
     """The service has answered a delete request, and the container is still alive."""
 
@@ -163,6 +206,10 @@ class NotFoundError(APIStatusError):
 
 class ContainerGoneError(NotFoundError):
     """The container has expired or was deleted, and cannot come back."""
+
+
+class ContainerFileNotFoundError(NotFoundError):
+    """The container has no such file, or lists one that it cannot give out."""
 
 
 class ConflictError(APIStatusError):
