@@ -37,6 +37,7 @@ _DEVICES: Final = frozenset(
     | {f"{device}{digit}" for device in ("com", "lpt") for digit in range(10)}
 )
 _MAX_EXTENSION_BYTES: Final = 32
+_BLANKS: Final = "".join(filter(str.isspace, map(chr, range(0x3001))))
 
 
 class ListedFile(Protocol):
@@ -113,6 +114,24 @@ def glob_files(files: Iterable[FileT], pattern: str) -> list[FileT]:
     ]
 
 
+def select(files: Sequence[FileT], path: str) -> list[FileT]:
+    """Return what a path or pattern means: the newest file there, or all that match.
+
+    A file that is called like the pattern comes first. Of files with one and the same path the newest counts.
+
+    :param files: as the service lists them, newest first.
+    """
+    found = find(files, path)
+    if found is not None:
+        return [found]
+    if not is_pattern(path):
+        return []
+    newest: dict[str | None, FileT] = {}
+    for file in glob_files(files, path):
+        newest[file.path] = _newer(newest.get(file.path), file)
+    return list(newest.values())
+
+
 def local_name(path: str, taken: set[str]) -> str:
     """Return a name that a file from a container may have on the worker, or in a store.
 
@@ -125,8 +144,8 @@ def local_name(path: str, taken: set[str]) -> str:
     :param taken: keys of the names that were given before; the new one's is put in.
     """
     name = "".join("_" if _is_refused(character) else character for character in plain_name(path))
-    name = name.strip().rstrip(". ")
-    if not name.strip("._ "):
+    name = name.lstrip(_BLANKS).rstrip(f"{_BLANKS}.")
+    if not name.strip(f"{_BLANKS}._"):
         name = NAMELESS
     if _key(name).partition(".")[0].rstrip() in _DEVICES:
         name = f"_{name}"
@@ -137,7 +156,7 @@ def local_name(path: str, taken: set[str]) -> str:
     while True:
         ending = extension if number == 1 else f"-{number}{extension}"
         # A cut may leave a space or a dot at the end, which no extension follows.
-        found = (_cut(stem, MAX_NAME_BYTES - len(ending.encode())) + ending).rstrip(". ")
+        found = (_cut(stem, MAX_NAME_BYTES - len(ending.encode())) + ending).rstrip(f"{_BLANKS}.")
         if _key(found) not in taken:
             taken.add(_key(found))
             return found

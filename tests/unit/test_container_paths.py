@@ -21,6 +21,7 @@ from airflow_containers.container_paths import (
     local_name,
     plain_name,
     plain_path,
+    select,
 )
 
 HEX = "88e12fa445d32636f190a0b33daed6cb"
@@ -187,6 +188,29 @@ class TestGlob:
         assert time.monotonic() - started < 5
 
 
+class TestSelect:
+    """What an author gets for a path or a pattern."""
+
+    def test_path(self) -> None:
+        """A path means one file, the newest."""
+        new, old = Listed(f"/mnt/data/{HEX}-a.csv", 2), Listed(f"/mnt/data/{OTHER_HEX}-a.csv", 1)
+        assert [new] == select([new, old], "a.csv")
+        assert [] == select([new, old], "b.csv")
+
+    def test_pattern(self) -> None:
+        """A pattern means all that match; what is listed twice with one path is there once."""
+        new, old = Listed("/mnt/data/a.csv", 2), Listed("/mnt/data/a.csv", 1)
+        other = Listed(f"/mnt/data/{HEX}-a.csv", 1)
+        assert [new, other] == select([old, other, new], "*.csv")
+        assert [] == select([old, new], "*.txt")
+
+    def test_name_like_a_pattern(self) -> None:
+        """A file is found by its name, although that would match others."""
+        odd, plain = Listed("/mnt/data/[ab].csv"), Listed("/mnt/data/a.csv")
+        assert [odd] == select([plain, odd], "[ab].csv")
+        assert [plain] == select([plain], "[ab].csv")
+
+
 class TestLocalName:
     """What a worker calls a file."""
 
@@ -251,6 +275,7 @@ class TestLocalName:
         assert len(made) == len({unicodedata.normalize("NFKD", name).casefold() for name in made})
 
     @given(paths)
+    @example("0" * 250 + "\xa0" * 10 + "0")
     def test_a_safe_name_stays(self, path: str) -> None:
         """What was made of a name once is not changed by the way back."""
         name = local_name(path, set())
