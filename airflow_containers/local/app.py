@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import os
 import re
 import sys
@@ -17,37 +16,41 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from airflow_containers.local import delivery
+from airflow_containers.local.access import Access
 from airflow_containers.local.admin import urls as admin_urls
-from airflow_containers.local.admin.exceptions import RemoteNotAllowedError
 from airflow_containers.local.admin.models import AdminBackend
 from airflow_containers.local.admin.responses import AdminResponses
+from airflow_containers.local.blobs import Blobs
+from airflow_containers.local.bodies import DRAIN_FACTOR, ResetOrderedError
 from airflow_containers.local.clock import Clock
+from airflow_containers.local.container_files import urls as container_file_urls
+from airflow_containers.local.container_files.models import ContainerFileBackend
+from airflow_containers.local.container_files.responses import ContainerFileResponses
 from airflow_containers.local.containers import urls as container_urls
 from airflow_containers.local.containers.models import ContainerBackend, Quirks
 from airflow_containers.local.containers.responses import ContainerResponses
+from airflow_containers.local.contents import FileAnswer
 from airflow_containers.local.errors import (
     ApiError,
     InternalError,
     MethodNotAllowedError,
     PayloadTooLargeError,
-    UnauthorizedError,
     UnknownUrlError,
 )
 from airflow_containers.local.faults import Fault, FaultBook
-from airflow_containers.local.http import ApiRequest, Router, error_response
+from airflow_containers.local.files import urls as file_urls
+from airflow_containers.local.files.models import FileBackend
+from airflow_containers.local.files.responses import FileResponses
+from airflow_containers.local.http import ApiRequest, Found, Router, error_response
 from airflow_containers.local.ids import Ids
 from airflow_containers.local.journal import Journal
 from airflow_containers.local.store import Store
-from airflow_containers.local.web_pages import is_loopback, refuse_any_page, refuse_foreign_page
 
 MAX_BODY_BYTES = 128 << 20
 """Longest request body: the largest inline skill (67 MiB of base64) and as much again."""
 
-_DRAIN_FACTOR = 4
 _API_VERSION = "2020-10-01"
 _CONTAINER_ID = re.compile(r"/(cntr_[0-9a-f]{48})(?:/|$)")
-_TEST_CLIENT = "testclient"
-"""Client address of requests by Starlette's test client, which go through no socket."""
 
 
 def create_app(
@@ -71,18 +74,29 @@ class LocalApp:
 
     def __init__(self, store: Store, api_key: str | None, max_body_bytes: int) -> None:
         self._store = store
-        self._api_key = None if api_key is None else api_key.encode()
+        self._access = Access(api_key)
         self._max_body_bytes = max_body_bytes
         self._clock = Clock()
         self._ids = Ids(store)
         self._faults = FaultBook()
         self._journal = Journal()
         quirks = Quirks()
-        self._containers = ContainerBackend(store, self._clock, self._ids, quirks)
-        admin = AdminBackend(store, self._clock, self._ids, quirks, self._faults, self._journal)
+        self._blobs = blobs = Blobs(store.path)
+        self._containers = ContainerBackend(store, blobs, self._clock, self._ids, quirks)
+        files = FileBackend(store, blobs, self._clock, self._ids)
+        container_files = ContainerFileBackend(store, blobs, self._clock, self._ids, self._containers, files)
+        admin = AdminBackend(store, blobs, self._clock, self._ids, quirks, self._faults, self._journal)
         # A further service is a package like `containers`, and one more line here.
-        self._api = Router(container_urls.endpoints(ContainerResponses(self._containers, self._clock)))
-        self._admin = Router(admin_urls.endpoints(AdminResponses(admin, self._containers)))
+        self._api = Router(
+            [
+                *container_urls.endpoints(ContainerResponses(self._containers, self._clock)),
+                *container_file_urls.endpoints(ContainerFileResponses(container_files, blobs, quirks)),
+                *file_urls.endpoints(FileResponses(files, blobs, quirks)),
+            ]
+        )
+        self._admin = Router(
+            admin_urls.endpoints(AdminResponses(admin, blobs, self._containers, container_files, files))
+        )
 
     def close(self) -> None:
         """Close the state; the application cannot be used afterwards."""
@@ -90,6 +104,7 @@ class LocalApp:
 
     def discard(self) -> None:
         """Close and remove the state."""
+        self._blobs.discard()
         self._store.discard()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,68 +122,69 @@ class LocalApp:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = ApiRequest(scope, receive)
+        method, path = request.method, scope["path"]
+        admin = path.startswith(admin_urls.PREFIX)
+        router = self._admin if admin else self._api
+        found = router.find(path)
+        endpoint = found[0].get(method) if found is not None else None
+        streams = endpoint is not None and endpoint.streams
+        request_id = "" if admin else self._ids.request_id()
+        response: Response | None = None
+        fault = None if admin else self._faults.take_before_reading(method, path)
+        if fault is not None:
+            request.reader.reset_after = fault.reset_reading_after
+        started = 0.0
         try:
-            content, size = await self._read(receive)
+            if not streams or fault is not None:
+                await request.load(self._max_body_bytes)
+            started = time.perf_counter()
+            if admin:
+                response = await self._answer(request, found)
+            else:
+                fault = self._faults.take(method, path, lambda: self._name(request))
+                response = await self._answer_api(request, found, fault)
+            await self._drain(request, response)
+        except PayloadTooLargeError as error:
+            response = error_response(error)
+            await self._drain(request, response)
+            response.headers["connection"] = "close"
+        except ResetOrderedError:
+            response = None
         except ClientDisconnect:
             # Part of a request is no request: it is not carried out, and there is nobody to answer.
             return
-        request = ApiRequest(scope, receive, content or b"")
-        admin = scope["path"].startswith(admin_urls.PREFIX)
-        started = time.perf_counter()
-        request_id = "" if admin else self._ids.request_id()
-        response: Response | None
-        fault: Fault | None = None
-        if content is None:
-            response = error_response(PayloadTooLargeError(self._max_body_bytes))
-            response.headers["connection"] = "close"
-        elif admin:
-            response = await self._answer(request, self._admin)
-        else:
-            fault = self._faults.take(request.method, scope["path"], lambda: self._name(request))
-            response = await self._answer_api(request, fault)
         if not admin:
-            self._finish(request, response, request_id, fault, size, time.perf_counter() - started)
+            ended = time.perf_counter()
+            seconds = ended - max(started or ended, request.reader.ended)
+            self._finish(request, response, request_id, fault, seconds)
         if fault is None and response is not None:
             await response(scope, receive, send)
         else:
             await delivery.deliver(response, fault, scope, receive, send)
 
-    async def _read(self, receive: Receive) -> tuple[bytes | None, int]:
-        """Read the body; ``None`` when it is too long, of which the rest is read and thrown away.
+    async def _drain(self, request: ApiRequest, response: Response | None) -> None:
+        reader = request.reader
+        limit = DRAIN_FACTOR * self._max_body_bytes
+        if not reader.is_done and response is not None and not await reader.drain(limit):
+            response.headers["connection"] = "close"
 
-        :raises starlette.requests.ClientDisconnect: when the connection ends before the body does.
-        """
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size <= self._max_body_bytes:
-                chunks.append(chunk)
-            else:
-                chunks.clear()
-            # Clients read the answer only after they have sent everything, so let them, up to a point.
-            if not message.get("more_body", False) or size > _DRAIN_FACTOR * self._max_body_bytes:
-                break
-        if size > self._max_body_bytes:
-            return None, size
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks), size
-
-    async def _answer_api(self, request: ApiRequest, fault: Fault | None) -> Response | None:
+    async def _answer_api(
+        self, request: ApiRequest, found: Found | None, fault: Fault | None
+    ) -> Response | None:
         """The answer, or ``None`` when the connection is to be reset."""
         if fault is None:
-            return await self._answer(request, self._api)
+            return await self._answer(request, found)
         planned = fault.answer()
         response: Response | None = None
         if fault.when == "before" and fault.delay:
             await asyncio.sleep(fault.delay)
         if fault.when == "after" or (planned is None and not fault.reset):
-            response = await self._answer(request, self._api)
+            response = await self._answer(request, found)
         if fault.when == "after" and fault.delay:
             await asyncio.sleep(fault.delay)
+        if isinstance(response, FileAnswer) and (fault.reset or planned is not None):
+            response.close()
         if fault.reset:
             return None
         if planned is not None:
@@ -176,51 +192,32 @@ class LocalApp:
             response = Response(content, status, headers={"content-type": content_type})
         return response
 
-    async def _answer(self, request: ApiRequest, router: Router) -> Response:
+    async def _answer(self, request: ApiRequest, found: Found | None) -> Response:
         try:
-            return await self._dispatch(request, router)
+            return await self._dispatch(request, found)
         except ApiError as error:
             return error_response(error)
+        except (ClientDisconnect, ResetOrderedError):
+            raise
         except Exception as error:  # noqa: BLE001 - the last resort: a client gets its 500
             # The message of an exception may repeat what was sent, so only its type and place are shown.
             frames = "".join(traceback.format_tb(error.__traceback__))
             sys.stderr.write(f"{type(error).__name__} in {request.method} {request.url.path}\n{frames}\n")
             return error_response(InternalError())
 
-    async def _dispatch(self, request: ApiRequest, router: Router) -> Response:
+    async def _dispatch(self, request: ApiRequest, found: Found | None) -> Response:
         path = request.scope["path"]
-        found = router.find(path)
         if found is None:
             raise UnknownUrlError(request.method, path)
-        if router is self._admin:
-            self._authorize_admin(request)
+        if path.startswith(admin_urls.PREFIX):
+            self._access.check_admin(request)
         else:
-            self._authorize(request)
-        methods, request.scope["path_params"] = found
-        handler = methods.get(request.method)
-        if handler is None:
-            raise MethodNotAllowedError(request.method, path, sorted(methods))
-        return await handler(request)
-
-    def _authorize(self, request: ApiRequest) -> None:
-        if self._api_key is None:
-            refuse_foreign_page(request.headers)
-        key = _sent_key(request)
-        if not key:
-            raise UnauthorizedError.missing()
-        if self._api_key is not None and not hmac.compare_digest(key.encode(), self._api_key):
-            raise UnauthorizedError.incorrect()
-
-    def _authorize_admin(self, request: ApiRequest) -> None:
-        if self._api_key is not None:
-            self._authorize(request)
-            return
-        client = request.client.host if request.client else ""
-        if client == _TEST_CLIENT:
-            return
-        if client and not is_loopback(client):
-            raise RemoteNotAllowedError
-        refuse_any_page(request.headers)
+            self._access.check(request)
+        endpoints, request.scope["path_params"] = found
+        endpoint = endpoints.get(request.method)
+        if endpoint is None:
+            raise MethodNotAllowedError(request.method, path, sorted(endpoints))
+        return await endpoint.handler(request)
 
     def _name(self, request: ApiRequest) -> str | None:
         """The container that a request is about, for faults that ask."""
@@ -237,7 +234,6 @@ class LocalApp:
         response: Response | None,
         request_id: str,
         fault: Fault | None,
-        size: int,
         seconds: float,
     ) -> None:
         if response is not None:
@@ -249,6 +245,10 @@ class LocalApp:
             ]
             if fault is not None:
                 _override(response.headers, fault)
+        size = request.reader.size
+        body: object = request.form_summary
+        if body is None and size:
+            body = request.parsed()
         self._journal.add(
             request_id=request_id,
             time=self._clock.now(),
@@ -256,7 +256,7 @@ class LocalApp:
             path=request.scope["path"],
             query=request.query_params.multi_items() if request.scope["query_string"] else (),
             headers=request.scope["headers"],
-            body=request.parsed() if size else None,
+            body=body,
             body_bytes=size,
             status=None if response is None else response.status_code,
             fault=None if fault is None else str(fault),
@@ -270,11 +270,3 @@ def _override(headers: MutableHeaders, fault: Fault) -> None:
             del headers[name]
         else:
             headers[name] = value
-
-
-def _sent_key(request: ApiRequest) -> str:
-    """The key from ``Authorization: Bearer …``, or from ``api-key`` as Azure's clients send it."""
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and key.strip():
-        return key.strip()
-    return request.headers.get("api-key", "").strip()

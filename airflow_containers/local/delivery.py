@@ -7,17 +7,19 @@ Resets and truncation need the connection itself, which ASGI does not give: the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
-from typing import cast
+from collections.abc import AsyncGenerator
+from typing import Any, cast
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from airflow_containers.local.contents import TRANSPORT, FileAnswer
 from airflow_containers.local.faults import Fault
 
-TRANSPORT = "airflow_containers.transport"
-"""Key of the connection's transport in ``scope["extensions"]``."""
+_STEP = 256 << 10
 
 
 class NoTransportError(RuntimeError):
@@ -33,29 +35,72 @@ async def deliver(
         await _until_gone(receive)
         return
     order = fault.order if fault is not None else {}
-    body = bytes(response.body)
-    truncate = order.get("truncate", False)
-    if order.get("malformed"):
-        body = _malform(body)
-        response.headers["content-length"] = str(len(body))
-    elif truncate is not False:
-        body = body[: len(body) // 2 if truncate is True else truncate]
-        # At least one byte more than is sent, also when the body was empty or shorter than the cut.
-        response.headers["content-length"] = str(max(len(response.body), len(body) + 1))
+    length, announced = _lengths(response, order)
+    body = b""
+    if not isinstance(response, FileAnswer):
+        body = bytes(response.body)
+        if order.get("malformed"):
+            body = _malform(body)
+            length = announced = len(body)
+    response.headers["content-length"] = str(announced)
     await send(
         {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
     )
     drip = order.get("drip")
-    step = drip["bytes"] if drip else len(body)
-    for start in range(0, len(body), step or 1):
-        if start and drip:
-            await asyncio.sleep(drip["seconds"])
-        await send({"type": "http.response.body", "body": body[start : start + step], "more_body": True})
-    if truncate is not False:
+    step = drip["bytes"] if drip else _STEP
+    source = _slices(body[:length], step)
+    if isinstance(response, FileAnswer):
+        source = response.pieces(length, step)
+    is_first = True
+    async with contextlib.aclosing(source) as pieces:
+        async for piece in pieces:
+            if drip and not is_first:
+                await asyncio.sleep(drip["seconds"])
+            is_first = False
+            if _is_closing(scope):
+                return
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    if "reset_after" in order:
+        await _until_written(_transport(scope))
+        _reset(_transport(scope))
+        await _until_gone(receive)
+    elif length < announced:
         _transport(scope).close()
         await _until_gone(receive)
     else:
         await send({"type": "http.response.body", "body": b""})
+
+
+def _lengths(response: Response, order: dict[str, Any]) -> tuple[int, int]:
+    """How much of the body is sent, and how much is announced."""
+    whole = response.length if isinstance(response, FileAnswer) else len(response.body)
+    truncate = order.get("truncate", False)
+    if order.get("malformed"):
+        return whole // 2, whole // 2
+    if "reset_after" in order:
+        cut = min(order["reset_after"], whole)
+    elif truncate is not False:
+        cut = min(whole // 2 if truncate is True else truncate, whole)
+    else:
+        return whole, whole
+    # At least one byte more than is sent, also when the body was empty or shorter than the cut.
+    return cut, max(whole, cut + 1)
+
+
+async def _slices(body: bytes, step: int) -> AsyncGenerator[bytes, None]:
+    for start in range(0, len(body), step):
+        yield body[start : start + step]
+
+
+async def _until_written(transport: asyncio.Transport) -> None:
+    # A reset throws away what waits in the process; what the kernel has may still be lost on the way.
+    while transport.get_write_buffer_size() and not transport.is_closing():  # noqa: ASYNC110 - tells nobody
+        await asyncio.sleep(0.005)
+
+
+def _is_closing(scope: Scope) -> bool:
+    transport = scope.get("extensions", {}).get(TRANSPORT)
+    return transport is not None and transport.is_closing()
 
 
 def _malform(body: bytes) -> bytes:

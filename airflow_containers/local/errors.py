@@ -8,7 +8,7 @@
     ├── WebPageError              403, a web page calls a server that has no key
     ├── UnknownUrlError           404, no such route
     ├── MethodNotAllowedError     405, the route exists for other methods
-    ├── PayloadTooLargeError      413, the request body is over the server's limit
+    ├── PayloadTooLargeError      413, the request body or a file in it is over the server's limit
     └── InternalError             500, a fault of this server
 """
 
@@ -117,15 +117,16 @@ class MethodNotAllowedError(ApiError):
 
 
 class PayloadTooLargeError(ApiError):
-    """The request body is longer than the server takes (413).
+    """The request body, or a file in it, is longer than the server takes (413).
 
     :param limit: the limit in bytes.
+    :param what: is too long.
     """
 
     status = 413
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"Request body too large. Expected at most {limit} bytes.")
+    def __init__(self, limit: int, what: str = "Request body") -> None:
+        super().__init__(f"{what} too large. Expected at most {limit} bytes.")
 
 
 class InternalError(ApiError):

@@ -67,6 +67,20 @@ def _given(order: dict[str, Any], key: str) -> bool:
     return order.get(key) is not None and order[key] is not False
 
 
+def _broken_transfer(order: dict[str, Any]) -> tuple[str, str] | None:
+    if _WHILE_READING in order:
+        others: tuple[str, ...] = (*_ANSWER, "delay", "reset", "name")
+        reason = f"'{_WHILE_READING}' ends the request before it is there; leave out one of the two"
+    elif "reset_after" in order:
+        others = ("truncate", "malformed")
+        reason = "give either it or 'reset_after', which resets the connection"
+    else:
+        others = ("malformed",) if _given(order, "truncate") else ()
+        reason = "give either 'truncate' (the connection breaks) or 'malformed' (broken JSON)"
+    extra = [key for key in others if _given(order, key)]
+    return (extra[0], reason) if extra else None
+
+
 def _combination(order: dict[str, Any], _path: str) -> None:
     problem: tuple[str, str] | None = None
     if order.get("reset") and (extra := [key for key in _ANSWER if _given(order, key)]):
@@ -81,19 +95,23 @@ def _combination(order: dict[str, Any], _path: str) -> None:
         problem = (extra[0], f"an answer with status {order['status']} has no body")
     elif "path" in order and "path_regex" in order:
         problem = ("path_regex", "give either 'path' (a glob) or 'path_regex'")
-    elif _given(order, "truncate") and order.get("malformed"):
-        problem = ("malformed", "give either 'truncate' (the connection breaks) or 'malformed' (broken JSON)")
     elif not any(_given(order, key) for key in _EFFECTS):
         problem = ("status", f"the order does nothing; give at least one of {', '.join(_EFFECTS)}")
+    else:
+        problem = _broken_transfer(order)
     if problem is not None:
         raise InvalidRequestError(
             f"Invalid '{problem[0]}': {problem[1]}.", param=problem[0], code="invalid_value"
         )
 
 
-_BODY = ("body", "error", "truncate", "malformed", "drip")
-_ANSWER = ("status", "error", "body", "content_type", "headers", "truncate", "malformed", "drip")
-_EFFECTS = ("status", "body", "headers", "delay", "reset", "truncate", "malformed", "drip")
+_BODY = ("body", "error", "truncate", "reset_after", "malformed", "drip")
+_ANSWER = ("status", "error", "content_type", "headers", *_BODY)
+_WHILE_READING = "reset_reading_after"
+_EFFECTS = (
+    *("status", "body", "headers", "delay", "reset", "truncate", "reset_after", _WHILE_READING),
+    *("malformed", "drip"),
+)
 _FIELDS: dict[str, Schema] = {
     "method": Enum(("GET", "POST", "DELETE", "PUT", "PATCH", "HEAD")),
     "path": Text(min_length=1),
@@ -109,6 +127,8 @@ _FIELDS: dict[str, Schema] = {
     "delay": Number(0, MAX_DELAY),
     "reset": Boolean(),
     "truncate": _Truncate(),
+    "reset_after": Integer(minimum=0),
+    _WHILE_READING: Integer(minimum=0),
     "malformed": Boolean(),
     "drip": _DRIP,
 }
@@ -157,6 +177,12 @@ class Fault:
     def delay(self) -> float:
         """Seconds to wait."""
         return float(self.order.get("delay", 0))
+
+    @property
+    def reset_reading_after(self) -> int | None:
+        """Bytes of the request's body after which the connection is reset, or ``None``."""
+        after: int | None = self.order.get(_WHILE_READING)
+        return after
 
     @property
     def reset(self) -> bool:
@@ -219,7 +245,16 @@ class FaultBook:
         :param name: finds the container's name, called only when an order asks for it.
         """
         for fault in self._faults:
-            if fault.matches(method, path, name):
+            if fault.reset_reading_after is None and fault.matches(method, path, name):
+                fault.remaining -= 1
+                fault.hits += 1
+                return fault
+        return None
+
+    def take_before_reading(self, method: str, path: str) -> Fault | None:
+        """The fault that ends this request while its body is read, if one was ordered; uses it up by one."""
+        for fault in self._faults:
+            if fault.reset_reading_after is not None and fault.matches(method, path, lambda: None):
                 fault.remaining -= 1
                 fault.hits += 1
                 return fault

@@ -1,4 +1,4 @@
-"""Identifiers of containers and requests: random, or repeatable after a seed."""
+"""Identifiers of containers, files, skills and requests: random, or repeatable after a seed."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class Ids:
         with self._store.transaction():
             self._store.set_meta(_SEED, hex(seed))
             self._store.set_meta(_MADE, "0")
+            self._store.execute("DELETE FROM meta WHERE key LIKE ?", (f"{_MADE}.%",))
         self.load()
 
     def request_id(self) -> str:
@@ -44,6 +45,32 @@ class Ids:
             return f"req_{secrets.token_hex(16)}"
         self._requests += 1
         return f"req_{_derive(self.seed, 'request', self._requests)[:32]}"
+
+    def new(self, prefix: str, length: int, table: str | None = None) -> str:
+        """An id of a file, an upload, a skill or the like: ``prefix`` and ``length`` (at most 64) hex digits.
+
+        Call it in the transaction of the insert, as a seeded one counts in the store.
+
+        :param table: where no row has it yet, also if the same seed was set twice.
+        """
+        if self.seed is None:
+            return f"{prefix}{secrets.token_hex(length // 2)}"
+        key = f"{_MADE}.{prefix}"
+        made = int(self._store.get_meta(key) or 0)
+        while True:
+            made += 1
+            candidate = f"{prefix}{_derive(self.seed, prefix, made)[:length]}"
+            known = (
+                table
+                and self._store.execute(
+                    f"SELECT 1 FROM {table} WHERE id = ?",  # noqa: S608 - our own name
+                    (candidate,),
+                ).fetchone()
+            )
+            if not known:
+                break
+        self._store.set_meta(key, str(made))
+        return candidate
 
     @contextmanager
     def container_ids(self) -> Iterator[Iterator[str]]:

@@ -5,6 +5,7 @@ Standard library only: importing this costs next to nothing.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -242,15 +243,57 @@ class LocalServer:
         self._admin("DELETE", "faults")
 
     def quirks(
-        self, *, ghost_seconds: float | None = None, visibility_delay_seconds: float | None = None
+        self,
+        *,
+        ghost_seconds: float | None = None,
+        visibility_delay_seconds: float | None = None,
+        ranges: bool | None = None,
     ) -> None:
         """Turn oddities of the hosted service on or off; see the documentation.
 
         :param ghost_seconds: how long deleted containers stay in lists.
         :param visibility_delay_seconds: how long new containers are missing from lists.
+        :param ranges: whether contents have an ``ETag`` and may be asked for in parts (on by default).
         """
-        values = {"ghost_seconds": ghost_seconds, "visibility_delay_seconds": visibility_delay_seconds}
+        values = {
+            "ghost_seconds": ghost_seconds,
+            "visibility_delay_seconds": visibility_delay_seconds,
+            "ranges": ranges,
+        }
         self._admin("POST", "quirks", {key: value for key, value in values.items() if value is not None})
+
+    def add_container_file(
+        self,
+        container_id: str,
+        path: str,
+        data: bytes | Path | None,
+        source: str = "assistant",
+        *,
+        null_bytes: bool = False,
+    ) -> dict[str, Any]:
+        """Put a file into a container at any path, as a command in it would; this is no activity.
+
+        :param path: as lists will show it, such as ``/mnt/data/report.csv``; it may be an odd one. An entry
+            with the same path gives way.
+        :param data: the contents, or a local file of them; ``None`` for an entry that is listed with
+            ``bytes`` null and whose contents are not found.
+        :param null_bytes: lists show ``bytes`` as null although there are contents.
+        :returns: the file in the API's shape.
+        :raises LocalServerError: when the container is not there, or has expired.
+        """
+        query = {"path": path, "source": source}
+        if data is None:
+            query["no_content"] = "true"
+        if null_bytes:
+            query["null_bytes"] = "true"
+        return self._admin("POST", f"containers/{container_id}/files?{urlencode(query)}", data or b"")
+
+    def add_file(
+        self, file_id: str, data: bytes | Path = b"", *, filename: str = "file", purpose: str = "user_data"
+    ) -> dict[str, Any]:
+        """Put a File under an id of your choice, for what refers to it literally; returns its API shape."""
+        query = urlencode({"filename": filename, "purpose": purpose})
+        return self._admin("POST", f"files/{file_id}?{query}", data)
 
     def requests(
         self,
@@ -327,18 +370,23 @@ class LocalServer:
             plural = "container is" if len(left) == 1 else "containers are"
             raise AssertionError(f"expected no running container, {len(left)} {plural} left:{shown}")
 
-    def _admin(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _admin(
+        self, method: str, path: str, body: dict[str, Any] | bytes | Path | None = None
+    ) -> dict[str, Any]:
         from http.client import HTTPConnection, HTTPException
 
         target = urlsplit(self.base_url)
         connection = HTTPConnection(target.hostname or "127.0.0.1", target.port, timeout=30)
         try:
-            connection.request(
-                method,
-                f"/_local/{path}",
-                None if body is None else json.dumps(body),
-                {"authorization": f"Bearer {self.api_key}", "content-type": "application/json"},
-            )
+            headers = {"authorization": f"Bearer {self.api_key}", "content-type": "application/json"}
+            with contextlib.ExitStack() as files:
+                content: str | bytes | IO[bytes] | None = None
+                if isinstance(body, Path):
+                    headers["content-length"] = str(body.stat().st_size)
+                    content = files.enter_context(body.open("rb"))
+                elif body is not None:
+                    content = body if isinstance(body, bytes) else json.dumps(body)
+                connection.request(method, f"/_local/{path}", content, headers)
             answer = connection.getresponse()
             payload: dict[str, Any] = json.loads(answer.read())
         except (OSError, HTTPException, ValueError) as error:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import uvicorn
 
 from airflow_containers.local.app import create_app
-from airflow_containers.local.delivery import TRANSPORT
+from airflow_containers.local.contents import TRANSPORT
 from airflow_containers.local.store import StateDirError
 
 if TYPE_CHECKING:

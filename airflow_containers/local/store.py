@@ -1,4 +1,4 @@
-"""The state directory: one SQLite file and a lock.
+"""The state directory: one SQLite file, a lock, and the folders of :mod:`airflow_containers.local.blobs`.
 
 Every statement commits on its own unless it runs inside :meth:`Store.transaction`. The file is in WAL
 mode with ``synchronous=NORMAL``: what was acknowledged survives the death of the process, though not
@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-_TABLES = """
+_FIRST = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE containers (
     seq INTEGER PRIMARY KEY,
@@ -32,6 +32,82 @@ CREATE TABLE containers (
 );
 CREATE INDEX containers_by_name ON containers (name);
 """
+_FILES_AND_SKILLS = """
+CREATE TABLE container_files (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    container_id TEXT NOT NULL,
+    created REAL NOT NULL,
+    path TEXT NOT NULL,
+    source TEXT NOT NULL,
+    bytes INTEGER,
+    size INTEGER,
+    sha256 TEXT,
+    stored TEXT,
+    deleted REAL
+);
+CREATE INDEX container_files_by_container ON container_files (container_id, seq);
+CREATE TABLE files (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    created REAL NOT NULL,
+    filename TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    expires REAL,
+    deleted REAL
+);
+CREATE TABLE uploads (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    created REAL NOT NULL,
+    filename TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    mime_type TEXT NOT NULL,
+    expires_after INTEGER,
+    expires REAL NOT NULL,
+    status TEXT NOT NULL,
+    file_id TEXT
+);
+CREATE TABLE upload_parts (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    upload_id TEXT NOT NULL,
+    created REAL NOT NULL,
+    bytes INTEGER NOT NULL,
+    sha256 TEXT NOT NULL
+);
+CREATE INDEX upload_parts_by_upload ON upload_parts (upload_id);
+CREATE TABLE skills (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    created REAL NOT NULL,
+    default_version INTEGER NOT NULL,
+    versions_made INTEGER NOT NULL,
+    deleted REAL
+);
+CREATE TABLE skill_versions (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    skill_id TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    created REAL NOT NULL,
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    deleted REAL,
+    UNIQUE (skill_id, version)
+);
+"""
+_STEPS = (_FIRST, _FILES_AND_SKILLS)
+"""What each version of the schema added; state of an earlier version takes the steps that it lacks."""
+_TABLES = (
+    *("containers", "container_files", "files", "uploads", "upload_parts", "skills", "skill_versions"),
+    "meta",
+)
 
 
 class StateDirError(Exception):
@@ -67,8 +143,9 @@ class Store:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
             version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+            if 0 <= version < SCHEMA_VERSION:
+                steps = "".join(_STEPS[version:])
+                db.executescript(f"BEGIN; {steps} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
             elif version != SCHEMA_VERSION:
                 raise StateDirError(  # noqa: TRY301 - the handler below only closes
                     f"holds state of another version ({version}, this is {SCHEMA_VERSION}); use another one"
@@ -84,7 +161,10 @@ class Store:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make the statements inside one unit: all of them or none."""
+        """Make the statements inside one unit: all of them or none. One inside another joins it."""
+        if self._db.in_transaction:
+            yield
+            return
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -105,7 +185,7 @@ class Store:
     def clear(self) -> None:
         """Forget everything."""
         with self.transaction():
-            for table in ("containers", "meta"):
+            for table in _TABLES:
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - names are ours
 
     def close(self) -> None:

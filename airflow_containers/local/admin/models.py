@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from airflow_containers.local.blobs import Blobs
 from airflow_containers.local.clock import Clock
 from airflow_containers.local.containers.models import Quirks
 from airflow_containers.local.faults import FaultBook
@@ -12,15 +13,24 @@ from airflow_containers.local.store import Store
 _OFFSET = "clock.offset"
 _GHOSTS = "quirks.ghost_seconds"
 _VISIBILITY = "quirks.visibility_delay_seconds"
+_RANGES = "quirks.ranges"
 
 
 class AdminBackend:
     """Steers one server. Clock, seed and quirks survive a restart; faults and journal do not."""
 
     def __init__(
-        self, store: Store, clock: Clock, ids: Ids, quirks: Quirks, faults: FaultBook, journal: Journal
+        self,
+        store: Store,
+        blobs: Blobs,
+        clock: Clock,
+        ids: Ids,
+        quirks: Quirks,
+        faults: FaultBook,
+        journal: Journal,
     ) -> None:
         self._store = store
+        self._blobs = blobs
         self.clock = clock
         self.ids = ids
         self.quirks = quirks
@@ -32,10 +42,12 @@ class AdminBackend:
         self.clock.offset = float(self._store.get_meta(_OFFSET) or 0)
         self.quirks.ghost_seconds = float(self._store.get_meta(_GHOSTS) or 0)
         self.quirks.visibility_delay_seconds = float(self._store.get_meta(_VISIBILITY) or 0)
+        self.quirks.ranges = self._store.get_meta(_RANGES) != "False"
 
     def reset(self) -> None:
         """Put the server back to its first state: nothing in it, true time, random ids, no quirks."""
         self._store.clear()
+        self._blobs.clear()
         self.faults.restart()
         self.journal.restart()
         self.ids.load()
@@ -47,9 +59,10 @@ class AdminBackend:
         self._store.set_meta(_OFFSET, repr(offset))
         self.clock.offset = offset
 
-    def set_quirks(self, values: dict[str, float]) -> None:
+    def set_quirks(self, values: dict[str, float | bool]) -> None:
         """Set the quirks that are named; leave the others."""
         with self._store.transaction():
-            for name, seconds in values.items():
-                self._store.set_meta(f"quirks.{name}", repr(float(seconds)))
+            for name, value in values.items():
+                shown = value if isinstance(value, bool) else float(value)
+                self._store.set_meta(f"quirks.{name}", repr(shown))
         self._load()

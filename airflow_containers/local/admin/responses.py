@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.responses import Response
 
 from airflow_containers import __version__
 from airflow_containers.local.admin.models import AdminBackend
+from airflow_containers.local.blobs import Blobs, Incoming
 from airflow_containers.local.clock import MAX_ADVANCE
+from airflow_containers.local.container_files.models import ContainerFileBackend
+from airflow_containers.local.container_files.responses import show as show_container_file
+from airflow_containers.local.container_files.schemas import MAX_FILE_BYTES
 from airflow_containers.local.containers.models import ContainerBackend
 from airflow_containers.local.containers.responses import show
+from airflow_containers.local.contents import Content
 from airflow_containers.local.faults import ORDER
+from airflow_containers.local.files.models import FileBackend
+from airflow_containers.local.files.responses import show as show_file
+from airflow_containers.local.files.schemas import PURPOSES
 from airflow_containers.local.http import ApiRequest, json_response
-from airflow_containers.local.schema import Integer, Number, Object, Text
+from airflow_containers.local.schema import Boolean, Enum, Integer, Number, Object, Text
 
 _SEED = Object({"seed": Integer()}, required=("seed",))
 _CLOCK = Object({"advance": Number(0, MAX_ADVANCE)}, required=("advance",))
 _QUIRKS = Object(
-    {"ghost_seconds": Number(0, MAX_ADVANCE), "visibility_delay_seconds": Number(0, MAX_ADVANCE)}
+    {
+        "ghost_seconds": Number(0, MAX_ADVANCE),
+        "visibility_delay_seconds": Number(0, MAX_ADVANCE),
+        "ranges": Boolean(),
+    }
 )
 _JOURNAL = Object(
     {
@@ -29,15 +43,30 @@ _JOURNAL = Object(
         "since": Integer(minimum=0),
     }
 )
+_YES = Enum(("true",))
+_CONTAINER_FILE = Object(
+    {"path": Text(), "source": Text(), "null_bytes": _YES, "no_content": _YES}, required=("path",)
+)
+_FILE = Object({"filename": Text(min_length=1), "purpose": Enum(PURPOSES)})
 _JOURNAL_INTEGERS = frozenset({"status", "since"})
 
 
 class AdminResponses:
     """The handlers of ``/_local/``."""
 
-    def __init__(self, backend: AdminBackend, containers: ContainerBackend) -> None:
+    def __init__(
+        self,
+        backend: AdminBackend,
+        blobs: Blobs,
+        containers: ContainerBackend,
+        container_files: ContainerFileBackend,
+        files: FileBackend,
+    ) -> None:
         self._backend = backend
+        self._blobs = blobs
         self._containers = containers
+        self._container_files = container_files
+        self._files = files
 
     async def health(self, _request: ApiRequest) -> Response:
         """``GET /_local/health``."""
@@ -92,6 +121,7 @@ class AdminResponses:
             {
                 "ghost_seconds": quirks.ghost_seconds,
                 "visibility_delay_seconds": quirks.visibility_delay_seconds,
+                "ranges": quirks.ranges,
             }
         )
 
@@ -112,6 +142,48 @@ class AdminResponses:
             row["requested"] = container.requested
             rows.append(row)
         return _list(rows)
+
+    async def add_container_file(self, request: ApiRequest) -> Response:
+        """``POST /_local/containers/{container_id}/files``: an entry as a command would have made it."""
+        container_id = request.path_params["container_id"]
+        query = request.query(_CONTAINER_FILE)
+        self._containers.check(container_id)
+        source = query.get("source", "assistant")
+        if "no_content" in query:
+            file = self._container_files.insert(container_id, query["path"], source, None)
+            return json_response(show_container_file(file))
+        async with self._incoming(request) as content:
+            self._containers.check(container_id)
+            file = self._container_files.insert(
+                container_id, query["path"], source, content, null_bytes="null_bytes" in query
+            )
+        return json_response(show_container_file(file))
+
+    async def add_file(self, request: ApiRequest) -> Response:
+        """``POST /_local/files/{file_id}``: a File with an id of the test's choice."""
+        query = request.query(_FILE)
+        async with self._incoming(request) as content:
+            file = self._files.create(
+                content,
+                query.get("filename", "file"),
+                query.get("purpose", "user_data"),
+                file_id=request.path_params["file_id"],
+            )
+        return json_response(show_file(file))
+
+    @contextlib.asynccontextmanager
+    async def _incoming(self, request: ApiRequest) -> AsyncIterator[Content]:
+        """Read the body as it is to a temporary file, which goes unless it is moved."""
+        incoming = Incoming(self._blobs.temporary())
+        try:
+            async for piece in request.reader.pieces(MAX_FILE_BYTES):
+                incoming.feed(piece)
+                if incoming.is_full:
+                    await incoming.flush()
+            await incoming.finish()
+            yield Content.of(incoming)
+        finally:
+            await incoming.discard()
 
 
 def _list(data: list[dict[str, Any]], **more: object) -> Response:

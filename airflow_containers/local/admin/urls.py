@@ -24,4 +24,8 @@ def endpoints(responses: AdminResponses) -> list[Endpoint]:
         Endpoint("GET", f"{PREFIX}quirks", responses.quirks),
         Endpoint("POST", f"{PREFIX}quirks", responses.set_quirks),
         Endpoint("GET", f"{PREFIX}containers", responses.containers),
+        Endpoint(
+            "POST", f"{PREFIX}containers/{{container_id}}/files", responses.add_container_file, streams=True
+        ),
+        Endpoint("POST", f"{PREFIX}files/{{file_id}}", responses.add_file, streams=True),
     ]

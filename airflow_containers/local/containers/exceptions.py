@@ -14,6 +14,13 @@ class ContainerNotFoundError(ApiError):
         super().__init__(f"Container with id '{container_id}' not found.")
 
 
+class ContainerExpiredError(ApiError):
+    """The container has expired: what was in it is gone (400; ``code`` and ``param`` are null)."""
+
+    def __init__(self) -> None:
+        super().__init__("Container is expired.")
+
+
 class UnknownCursorError(InvalidRequestError):
     """``after`` names no container that ever was (400)."""
 

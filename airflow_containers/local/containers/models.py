@@ -7,8 +7,13 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_containers.local.blobs import Blobs
 from airflow_containers.local.clock import Clock
-from airflow_containers.local.containers.exceptions import ContainerNotFoundError, UnknownCursorError
+from airflow_containers.local.containers.exceptions import (
+    ContainerExpiredError,
+    ContainerNotFoundError,
+    UnknownCursorError,
+)
 from airflow_containers.local.ids import Ids
 from airflow_containers.local.store import Store
 
@@ -50,17 +55,20 @@ class Quirks:
 
     :param ghost_seconds: how long a deleted container stays in lists.
     :param visibility_delay_seconds: how long a new container is missing from lists.
+    :param ranges: whether contents have an ``ETag`` and may be asked for in parts; on by default.
     """
 
     ghost_seconds: float = 0.0
     visibility_delay_seconds: float = 0.0
+    ranges: bool = True
 
 
 class ContainerBackend:
     """The containers of one server."""
 
-    def __init__(self, store: Store, clock: Clock, ids: Ids, quirks: Quirks) -> None:
+    def __init__(self, store: Store, blobs: Blobs, clock: Clock, ids: Ids, quirks: Quirks) -> None:
         self._store = store
+        self._blobs = blobs
         self._clock = clock
         self._ids = ids
         self._quirks = quirks
@@ -109,13 +117,51 @@ class ContainerBackend:
         """
         container = self._get(container_id)
         now = self._clock.now()
-        if container.status(now) == "running":
+        if container.status(now) != "running":
+            self._drop_contents(container_id)
+        else:
             self._store.execute("UPDATE containers SET last_active = ? WHERE seq = ?", (now, container.seq))
             container.last_active = now
         return container
 
+    def use(self, container_id: str) -> Container:
+        """Look at a container for an operation on what is in it, which counts as activity.
+
+        :raises ContainerNotFoundError: when there is none, or it was deleted.
+        :raises ContainerExpiredError: when it has expired.
+        """
+        container = self.retrieve(container_id)
+        if container.status(self._clock.now()) != "running":
+            raise ContainerExpiredError
+        return container
+
+    def check(self, container_id: str) -> None:
+        """Refuse a container that nothing can be put into; this is no activity.
+
+        :raises ContainerNotFoundError: when there is none, or it was deleted.
+        :raises ContainerExpiredError: when it has expired.
+        """
+        if self._get(container_id).status(self._clock.now()) != "running":
+            raise ContainerExpiredError
+
+    def sweep(self) -> None:
+        """Remove what is left on disk of containers that have expired, were deleted, or never came to be."""
+        now = self._clock.now()
+        for container_id in self._blobs.names("containers"):
+            row = self._store.execute(
+                f"SELECT {_COLUMNS} FROM containers WHERE id = ?",  # noqa: S608
+                (container_id,),
+            ).fetchone()
+            container = None if row is None else _from_row(row)
+            if container is None or container.deleted is not None or container.status(now) != "running":
+                self._drop_contents(container_id)
+
+    def _drop_contents(self, container_id: str) -> None:
+        self._store.execute("DELETE FROM container_files WHERE container_id = ?", (container_id,))
+        self._blobs.remove(self._blobs.container(container_id))
+
     def delete(self, container_id: str) -> None:
-        """Delete a container, alive or expired.
+        """Delete a container, alive or expired, with all that is in it.
 
         :raises ContainerNotFoundError: when there is none, or it was deleted already.
         """
@@ -123,6 +169,7 @@ class ContainerBackend:
         self._store.execute(
             "UPDATE containers SET deleted = ? WHERE seq = ?", (self._clock.now(), container.seq)
         )
+        self._drop_contents(container_id)
 
     def page(
         self, *, limit: int = 20, order: str = "desc", after: str | None = None, name: str | None = None

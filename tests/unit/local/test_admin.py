@@ -34,7 +34,7 @@ def test_reset_puts_everything_back(call: Driver) -> None:
     assert [] == call("GET", "/_local/containers").json["data"]
     assert [] == call("GET", "/_local/journal").json["data"]
     assert [] == call("GET", "/_local/faults").json["data"]
-    assert {"ghost_seconds": 0.0, "visibility_delay_seconds": 0.0} == call("GET", "/_local/quirks").json
+    assert {"ghost_seconds": 0.0, "visibility_delay_seconds": 0.0, "ranges": True} == call("GET", "/_local/quirks").json
     assert call("GET", "/_local/clock").json["offset"] == 0
     assert not set(first) & set(_ids(call))
 

@@ -1,0 +1,185 @@
+"""Contents on disk: folders of the state directory, and files that are still coming in.
+
+::
+
+    containers/<container id>/data/…      what is below /mnt/data in the container
+    containers/<container id>/other/…     contents of entries whose path is none below /mnt/data
+    containers/<container id>/skills/<name>-<version>/…
+    files/<file id>                       Files
+    uploads/<upload id>/<part id>         parts of an Upload that is not complete
+    skills/<skill id>/<version>.zip       versions of skills
+    incoming/…                            requests under way; emptied at the start
+
+Contents come into ``incoming`` first and are renamed into their place in one step, so nothing is ever half
+there. What is to go is renamed back to ``incoming`` before it is removed, for the same reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+import shutil
+from pathlib import Path
+from typing import BinaryIO
+
+_FOLDERS = ("containers", "files", "uploads", "skills", "incoming")
+_FLUSH_BYTES = 1 << 20
+"""Bytes that are gathered for one write; a writing thread has as many again, so memory is flat."""
+
+
+class Blobs:
+    """The folders of one state directory.
+
+    :param root: the state directory.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        remove_tree(self.incoming_dir)
+        self.incoming_dir.mkdir(mode=0o700)
+
+    @property
+    def incoming_dir(self) -> Path:
+        """Where requests under way put what they read."""
+        return self._root / "incoming"
+
+    def temporary(self) -> Path:
+        """A new path in :attr:`incoming_dir`, with nothing there."""
+        return self.incoming_dir / secrets.token_hex(16)
+
+    def container(self, container_id: str) -> Path:
+        """The folder of a container; there once something is in it."""
+        return self._root / "containers" / container_id
+
+    def file(self, file_id: str) -> Path:
+        """The contents of a File."""
+        return self._root / "files" / file_id
+
+    def upload(self, upload_id: str) -> Path:
+        """The folder of an Upload's parts."""
+        return self._root / "uploads" / upload_id
+
+    def skill(self, skill_id: str) -> Path:
+        """The folder of a skill's versions."""
+        return self._root / "skills" / skill_id
+
+    def skill_version(self, skill_id: str, version: int) -> Path:
+        """The zip of one version of a skill."""
+        return self.skill(skill_id) / f"{version}.zip"
+
+    def names(self, folder: str) -> list[str]:
+        """What is in one of the folders, such as ``containers``."""
+        try:
+            return [entry.name for entry in (self._root / folder).iterdir()]
+        except FileNotFoundError:
+            return []
+
+    def remove(self, path: Path) -> None:
+        """Remove a file or a folder with all in it, at once for everybody else; nothing there is fine."""
+        doomed = self.temporary()
+        try:
+            path.rename(doomed)
+        except FileNotFoundError:
+            return
+        remove_tree(doomed)
+
+    def clear(self) -> None:
+        """Remove all contents but those of requests under way."""
+        for name in _FOLDERS:
+            if name != "incoming":
+                self.remove(self._root / name)
+
+    def discard(self) -> None:
+        """Remove all contents and all folders."""
+        for name in _FOLDERS:
+            remove_tree(self._root / name)
+
+
+class Incoming:
+    """Contents that are still coming in: written to a temporary file by a thread, counted and hashed.
+
+    What is fed is gathered, and written and hashed by a thread while more comes.
+
+    :param path: of the temporary file, which is made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._file: BinaryIO = path.open("xb", buffering=0)
+        self._hash = hashlib.sha256()
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
+        self._writing: asyncio.Future[None] | None = None
+
+    @property
+    def sha256(self) -> str:
+        """The checksum, in hex, of what was fed before :meth:`finish`."""
+        return self._hash.hexdigest()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether :meth:`flush` is due."""
+        return self._gathered_bytes >= _FLUSH_BYTES
+
+    def feed(self, data: bytes) -> None:
+        """Take a piece."""
+        self._gathered.append(data)
+        self._gathered_bytes += len(data)
+        self.size += len(data)
+
+    async def flush(self) -> None:
+        """Hand to the thread what was gathered, once it is done with what it got before.
+
+        :raises OSError: when that could not be written.
+        """
+        await self._written()
+        pieces, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        if pieces:
+            self._writing = asyncio.get_running_loop().run_in_executor(None, self._write, pieces)
+
+    async def finish(self) -> None:
+        """Write the rest and close.
+
+        :raises OSError: when it could not be written.
+        """
+        await self.flush()
+        await self._written()
+        self._file.close()
+
+    async def _written(self) -> None:
+        if self._writing is not None:
+            await self._writing
+            self._writing = None
+
+    def _write(self, pieces: list[bytes]) -> None:
+        for piece in pieces:
+            self._hash.update(piece)
+            view = memoryview(piece)
+            while view:
+                view = view[self._file.write(view) or 0 :]
+
+    async def discard(self) -> None:
+        """Close, and remove the temporary file unless it was renamed into its place."""
+        with contextlib.suppress(OSError):
+            await self._written()
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+def put(source: Path, target: Path) -> None:
+    """Move a temporary file or folder to its place, making the folders above it."""
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    source.replace(target)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file or a folder with all in it, following no link; nothing there is fine."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        pass
+    except (IsADirectoryError, PermissionError):
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""``/v1/containers/{container_id}/files``: routes, serialising, rules and errors, one module each."""
