@@ -15,12 +15,13 @@ from pydantic import ValidationError
 
 from airflow_containers.api import errors
 from airflow_containers.api.endpoints import Call, ResponseT
-from airflow_containers.api.models import Container, ContainerPage, DeletedContainer, ResponseModel
+from airflow_containers.api.models import Container, Deleted, Page, ResponseModel
 from airflow_containers.api.redaction import Redactor
 from airflow_containers.api.retry import Answer, NoAnswer, Outcome, Sent, is_quota_code, retry_after
 
 _GONE = re.compile(r"container is expired|container with id .* not found", re.IGNORECASE | re.DOTALL)
 _CONTAINER = re.compile(r"^(?!Invalid URL).*\bcontainer\b", re.IGNORECASE | re.DOTALL)
+_FILE = re.compile(r"^(?!Invalid URL).*\bc?file", re.IGNORECASE | re.DOTALL)
 _SCOPES = re.compile(r"missing scopes|insufficient permissions", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _MAX_DETAIL = 500
@@ -63,12 +64,21 @@ def read(
     return _read_error(call, raw, redactor, base_url)
 
 
-def _ambiguous(call: Call[Any], reason: str, **known: Any) -> errors.AmbiguousCreateError:
-    name = call.body.name if call.body is not None else ""
-    return errors.AmbiguousCreateError(
-        f"{call}: {reason.removesuffix('.')}. A container named {name!r} may exist all the same, so the "
-        "request is not repeated blindly: that could make a second one",
-        name=name,
+def _ambiguous(
+    call: Call[Any], reason: str, **known: Any
+) -> errors.AmbiguousCreateError | errors.AmbiguousUploadError:
+    start = f"{call}: {reason.removesuffix('.')}"
+    if call.creates_container:
+        return errors.AmbiguousCreateError(
+            f"{start}. A container named {call.subject!r} may exist all the same, so the request is not "
+            "repeated blindly: that could make a second one",
+            name=call.subject,
+            **known,
+        )
+    return errors.AmbiguousUploadError(
+        f"{start}. What was sent ({call.subject!r}) may be there all the same, so the request is not "
+        "repeated blindly: that could make a second one",
+        name=call.subject,
         **known,
     )
 
@@ -107,9 +117,9 @@ def _contradiction(model: type[ResponseModel], data: dict[str, Any]) -> str | No
     """
     if model is not Container and data.get("error"):
         return "an error in its body"
-    if model is ContainerPage and "data" not in data:
+    if issubclass(model, Page) and "data" not in data:
         return "a JSON object without 'data'"
-    if model is DeletedContainer and data.get("deleted") is False:
+    if issubclass(model, Deleted) and data.get("deleted") is False:
         return "'deleted': false"
     return None
 
@@ -148,7 +158,7 @@ def _read_error(call: Call[Any], raw: RawAnswer, redactor: Redactor, base_url: s
             _ambiguous(call, reason, status_code=raw.status, request_id=known["request_id"]),
         )
     if call.query.get("after") and raw.status in (400, 404):
-        # The container that a list is to go on from may be gone by now. A new list has another one.
+        # The entry that a list is to go on from may be gone by now. A new list has another one.
         reason = f"HTTP {raw.status} for the page after {call.query['after']}: {detail}{_reference(known)}"
         lost = errors.InvalidResponseError(
             f"{call}: {reason}. List again from the start",
@@ -213,6 +223,8 @@ def _error_class(call: Call[Any], status: int, detail: str, *, quota: bool) -> t
         return errors.PermissionDeniedError
     # A gateway that knows no such URL answers 404 as well: only one that speaks of the container counts,
     # because a delete that took the other for "gone already" would leave the container alive.
+    if status == 404 and call.about_file and _FILE.search(detail):
+        return errors.ContainerFileNotFoundError
     if status == 404 and call.about_container and _CONTAINER.search(detail):
         return errors.ContainerGoneError
     if status == 429:
@@ -242,6 +254,8 @@ def _advice(kind: type[errors.APIStatusError], raw: RawAnswer, base_url: str, re
         return "Waiting does not help: check the plan, the budget or the credit of the account"
     if kind is errors.NotFoundError:
         return f"The base URL ({base_url}) may be wrong: it has to end where '/containers' begins"
+    if kind is errors.ContainerFileNotFoundError:
+        return "List the container's files to see what there is; a list may name files that are not"
     return ""
 
 

@@ -1,7 +1,7 @@
-"""Bodies of requests that are read while they are sent, so that a file of any size costs a few pieces of memory.
+"""Bodies of requests that are read while they are sent: a file of any size costs a few pieces of memory.
 
-A :class:`Body` can be sent again: each call of ``chunks()`` begins at the start. Its length is exact and known
-before, which is what a server needs in order to tell a whole upload from one that broke off.
+A :class:`Body` can be sent again: each call of ``chunks()`` begins at the start. Its length is exact and
+known before, which is what a server needs in order to tell a whole upload from one that broke off.
 """
 
 from __future__ import annotations

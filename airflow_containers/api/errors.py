@@ -107,8 +107,8 @@ class AmbiguousCreateError(ContainersError):
 class AmbiguousUploadError(ContainersError):
     """An upload was sent as a whole, and no usable answer came back.
 
-    The API has no idempotency key, so the client does not repeat it: a second one could make a second file. The
-    hook looks for the file and sends it again only if it is not there.
+    The API has no idempotency key, so the client does not repeat it: a second one could make a second file.
+    The hook looks for the file and sends it again only if it is not there.
 
     :param name: the file's name, as it was sent; empty where the request has none.
     :param status_code: HTTP status of the answer, if one was read.

@@ -1,4 +1,4 @@
-"""What goes over the wire: strict in requests, lenient in answers.
+"""Containers on the wire.
 
 The limits are those of the published OpenAPI document (schemas ``CreateContainerBody``,
 ``ContainerNetworkPolicyAllowlistParam``, ``SkillReferenceParam``, ``InlineSkillParam``) unless a comment
@@ -10,24 +10,37 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     SerializationInfo,
-    SerializerFunctionWrapHandler,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_serializer,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
 from airflow_containers.api.domains import normalize_domain
+from airflow_containers.api.inline_zips import JsonWithZips, Places, SkillZip
+from airflow_containers.api.models._base import (
+    Deleted,
+    LenientInt,
+    LenientText,
+    ListInput,
+    Page,
+    PrintableText,
+    RequestModel,
+    ResponseModel,
+    identified,
+    lenient_mapping,
+    lenient_texts,
+    shown,
+)
 
 MAX_IDLE_MINUTES: Final = 20
 """The service refuses more (HTTP 400, ``integer_above_max_value``); the document has no limit."""
@@ -45,7 +58,7 @@ MEMORY_LIMITS: Final[tuple[str, ...]] = get_args(MemoryLimit)
 
 _REVEAL: Final = {"reveal_secrets": True}
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SKILL_VERSION = re.compile(r"latest|[1-9][0-9]*")
+SKILL_VERSION = re.compile(r"latest|[1-9][0-9]*")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
 
@@ -53,7 +66,7 @@ def _domain(value: str) -> str:
     try:
         return normalize_domain(value)
     except ValueError as error:
-        raise ValueError(f"{_shown(value)} is not a host name that can be allowed: {error}") from None
+        raise ValueError(f"{shown(value)} is not a host name that can be allowed: {error}") from None
 
 
 def _secret_domain(value: str) -> str:
@@ -64,22 +77,7 @@ def _secret_domain(value: str) -> str:
         raise ValueError(f"it is not a host name that can be allowed: {error}") from None
 
 
-def _shown(value: str) -> str:
-    """Quote an entry for a message, without the user information that somebody may have put into it."""
-    if "@" in value:
-        value = f"***@{value.rpartition('@')[2]}"
-    return repr(value if len(value) <= 60 else f"{value[:57]}...")
-
-
-def _printable(value: str) -> str:
-    if not value.strip():
-        raise ValueError("it is blank")
-    if not value.isprintable():
-        raise ValueError("it has a line break or another character that cannot be printed")
-    return value
-
-
-def _version_text(value: Any) -> Any:
+def version_text(value: Any) -> Any:
     if not isinstance(value, int) or isinstance(value, bool):
         return value
     try:
@@ -93,18 +91,6 @@ def _version_text(value: Any) -> Any:
 
 Domain = Annotated[str, Field(min_length=1), AfterValidator(_domain)]
 SecretDomain = Annotated[str, Field(min_length=1), AfterValidator(_secret_domain)]
-PrintableText = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
-_ListInput = BeforeValidator(lambda value: list(value) if isinstance(value, tuple) else value)
-
-
-class RequestModel(BaseModel):
-    """Base of what is sent: unknown fields are refused, unset ones left out, inputs kept out of errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
-
-    @model_serializer(mode="wrap")
-    def _omit_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in handler(self).items() if value is not None}
 
 
 class ExpiresAfter(RequestModel):
@@ -177,8 +163,8 @@ class NetworkPolicyAllowlist(RequestModel):
     """
 
     type: Literal["allowlist"] = "allowlist"
-    allowed_domains: Annotated[list[Domain], _ListInput] = Field(min_length=1)
-    domain_secrets: Annotated[list[DomainSecret] | None, _ListInput] = Field(default=None, min_length=1)
+    allowed_domains: Annotated[list[Domain], ListInput] = Field(min_length=1)
+    domain_secrets: Annotated[list[DomainSecret] | None, ListInput] = Field(default=None, min_length=1)
 
     @field_validator("allowed_domains")
     @classmethod
@@ -217,32 +203,58 @@ class SkillReference(RequestModel):
 
     type: Literal["skill_reference"] = "skill_reference"
     skill_id: PrintableText = Field(max_length=MAX_SKILL_ID_LENGTH)
-    version: Annotated[str | None, BeforeValidator(_version_text)] = None
+    version: Annotated[str | None, BeforeValidator(version_text)] = None
 
     @field_validator("version")
     @classmethod
     def _is_a_version(cls, version: str | None) -> str | None:
-        if version is not None and not _SKILL_VERSION.fullmatch(version):
-            raise ValueError(f"{_shown(version)} is not a version: use a positive integer or 'latest'")
+        if version is not None and not SKILL_VERSION.fullmatch(version):
+            raise ValueError(f"{shown(version)} is not a version: use a positive integer or 'latest'")
         return version
+
+
+def _zip_or_text(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    # An instance only: no JSON may name a file to read.
+    return value if isinstance(value, SkillZip) else handler(value)
+
+
+if TYPE_CHECKING:
+    ZipText = str | SkillZip
+else:
+    ZipText = Annotated[
+        str, Field(min_length=1, max_length=MAX_INLINE_SKILL_LENGTH), WrapValidator(_zip_or_text)
+    ]
 
 
 class InlineSkillSource(RequestModel):
     """The zip of an inline skill.
 
-    :param data: the zip as Base64 text, 1 to 70,254,592 characters.
+    :param data: the zip as Base64 text, 1 to 70,254,592 characters, or as a file that is encoded while it is
+        sent.
     """
 
     type: Literal["base64"] = "base64"
     media_type: Literal["application/zip"] = "application/zip"
-    data: str = Field(min_length=1, max_length=MAX_INLINE_SKILL_LENGTH, repr=False)
+    data: ZipText = Field(repr=False)
 
     @field_validator("data")
     @classmethod
-    def _is_base64(cls, data: str) -> str:
-        if len(data) % 4 or not _BASE64.fullmatch(data):
+    def _is_zip_or_base64(cls, data: str | SkillZip) -> str | SkillZip:
+        if isinstance(data, SkillZip):
+            if not 1 <= data.encoded_length <= MAX_INLINE_SKILL_LENGTH:
+                raise ValueError(
+                    f"the zip has {data.size} bytes, expected 1 to {MAX_INLINE_SKILL_LENGTH // 4 * 3}"
+                )
+        elif len(data) % 4 or not _BASE64.fullmatch(data):
             raise ValueError("it is not Base64 text (RFC 4648, with padding and without line breaks)")
         return data
+
+    @field_serializer("data")
+    def _text(self, data: str | SkillZip, info: SerializationInfo) -> str:
+        if not isinstance(data, SkillZip):
+            return data
+        places = info.context.get("places") if isinstance(info.context, dict) else None
+        return places.place_for(data) if isinstance(places, Places) else str(data)
 
 
 class InlineSkill(RequestModel):
@@ -270,54 +282,25 @@ class CreateContainerRequest(RequestModel):
 
     name: PrintableText = Field(max_length=MAX_NAME_LENGTH)
     expires_after: ExpiresAfter | None = None
-    file_ids: Annotated[list[PrintableText] | None, _ListInput] = None
+    file_ids: Annotated[list[PrintableText] | None, ListInput] = None
     memory_limit: MemoryLimit | None = None
     network_policy: NetworkPolicy | None = None
-    skills: Annotated[list[Skill] | None, _ListInput] = None
+    skills: Annotated[list[Skill] | None, ListInput] = None
 
     def to_wire(self) -> bytes:
-        """Return the JSON body, with the values of the domain secrets in it."""
-        return self.model_dump_json(context=_REVEAL).encode()
+        """Return the JSON body, with the values of the domain secrets and whole zips in it."""
+        return b"".join(self.to_body().chunks())
+
+    def to_body(self) -> JsonWithZips:
+        """Return the body as it is sent: zips that are in files are encoded on the way."""
+        places = Places()
+        return places.body(self.model_dump_json(context={**_REVEAL, "places": places}))
 
     def secret_values(self) -> list[str]:
         """Return the values of the domain secrets, for masking."""
         policy = self.network_policy
         secrets = policy.domain_secrets if isinstance(policy, NetworkPolicyAllowlist) else None
         return [secret.value.get_secret_value() for secret in secrets or ()]
-
-
-def _lenient_int(value: Any) -> int | None:
-    if isinstance(value, bool):
-        return None
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _lenient_text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _lenient_mapping(value: Any) -> Any:
-    return value if isinstance(value, dict | BaseModel) else None
-
-
-def _lenient_texts(value: Any) -> list[str] | None:
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else None
-
-
-LenientInt = Annotated[int | None, BeforeValidator(_lenient_int)]
-LenientText = Annotated[str | None, BeforeValidator(_lenient_text)]
-
-
-class ResponseModel(BaseModel):
-    """Base of what is read: unknown fields are kept, nulls and wrong types do not fail.
-
-    A create answer that could not be read would lose a container that exists.
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
 
 class ContainerExpiry(ResponseModel):
@@ -331,7 +314,7 @@ class ContainerNetworkPolicy(ResponseModel):
     """``network_policy`` of an answer; values of secrets are write-only and never part of it."""
 
     type: LenientText = None
-    allowed_domains: Annotated[list[str] | None, BeforeValidator(_lenient_texts)] = None
+    allowed_domains: Annotated[list[str] | None, BeforeValidator(lenient_texts)] = None
 
 
 class Container(ResponseModel):
@@ -349,10 +332,10 @@ class Container(ResponseModel):
     name: LenientText = None
     created_at: LenientInt = None
     status: LenientText = None
-    expires_after: Annotated[ContainerExpiry | None, BeforeValidator(_lenient_mapping)] = None
+    expires_after: Annotated[ContainerExpiry | None, BeforeValidator(lenient_mapping)] = None
     last_active_at: LenientInt = None
     memory_limit: LenientText = None
-    network_policy: Annotated[ContainerNetworkPolicy | None, BeforeValidator(_lenient_mapping)] = None
+    network_policy: Annotated[ContainerNetworkPolicy | None, BeforeValidator(lenient_mapping)] = None
 
     @property
     def is_alive(self) -> bool:
@@ -373,44 +356,12 @@ class Container(ResponseModel):
         except (OverflowError, OSError, ValueError):
             return None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what the service sent, as plain JSON values."""
-        return self.model_dump(mode="json", exclude_unset=True)
+
+class ContainerPage(Page):
+    """One page of containers."""
+
+    data: Annotated[list[Container], BeforeValidator(identified)] = Field(default_factory=list)
 
 
-def _identified(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        return []
-    return [item for item in value if isinstance(item, Container) or _has_id(item)]
-
-
-def _has_id(item: Any) -> bool:
-    return isinstance(item, dict) and isinstance(item.get("id"), str) and bool(item["id"])
-
-
-class ContainerPage(ResponseModel):
-    """One page of a list. Entries without an id are left out: nothing can be done with them."""
-
-    object: LenientText = None
-    data: Annotated[list[Container], BeforeValidator(_identified)] = []
-    first_id: LenientText = None
-    last_id: LenientText = None
-    has_more: bool | None = None
-
-    @field_validator("has_more", mode="before")
-    @classmethod
-    def _lenient_flag(cls, value: Any) -> bool | None:
-        return value if isinstance(value, bool) else None
-
-
-class DeletedContainer(ResponseModel):
-    """The answer to a delete; all fields optional, because some servers answer with no body."""
-
-    id: LenientText = None
-    object: LenientText = None
-    deleted: bool | None = None
-
-    @field_validator("deleted", mode="before")
-    @classmethod
-    def _lenient_flag(cls, value: Any) -> bool | None:
-        return value if isinstance(value, bool) else None
+class DeletedContainer(Deleted):
+    """The answer to the delete of a container."""
