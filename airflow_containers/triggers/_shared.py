@@ -13,6 +13,7 @@ import itertools
 import logging
 import math
 import threading
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -20,9 +21,19 @@ from airflow_containers.api.errors import AuthenticationError, InvalidResponseEr
 from airflow_containers.hooks.container import ContainerHook
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
     from types import TracebackType
+    from typing import Any
 
-    from airflow_containers.api import AsyncContainersClient, ClientOptions, Container, DeletedContainer
+    from airflow_containers.api import (
+        AsyncContainersClient,
+        ClientOptions,
+        Container,
+        ContainerFile,
+        ContainerFilePage,
+        ContainerPage,
+        DeletedContainer,
+    )
     from airflow_containers.api.endpoints import Call
     from airflow_containers.api.models import ResponseModel
 
@@ -200,20 +211,47 @@ class SharedService:
         """
         from airflow_containers.api.endpoints import MAX_PAGE_SIZE, list_containers
 
+        def page(after: str | None) -> Call[ContainerPage]:
+            return list_containers(after=after, limit=MAX_PAGE_SIZE, order="desc", name=name)
+
+        async with aclosing(self._each(page, within)) as containers:
+            async for container in containers:
+                if container.id == container_id:
+                    return container
+        return None
+
+    async def files(self, container_id: str, *, within: float) -> list[ContainerFile]:
+        """Return a container's files, newest first. This touches it.
+
+        :param within: seconds from now after which each page is late.
+        """
+        from airflow_containers.api.endpoints import MAX_PAGE_SIZE, list_container_files
+
+        def page(after: str | None) -> Call[ContainerFilePage]:
+            return list_container_files(container_id, after=after, limit=MAX_PAGE_SIZE, order="desc")
+
+        return [file async for file in self._each(page, within)]
+
+    async def _each(
+        self, make_call: Callable[[str | None], Call[Any]], within: float
+    ) -> AsyncGenerator[Any, None]:
+        """Yield what is on all pages of a list.
+
+        :param make_call: makes the call for the page after an id.
+        """
         after = None
         seen: set[str] = set()
         while True:
-            call = list_containers(after=after, limit=MAX_PAGE_SIZE, order="desc", name=name)
+            call = make_call(after)
             page = await self._send(call, within)
-            for container in page.data:
-                if container.id == container_id:
-                    return container
+            for entry in page.data:
+                yield entry
             if page.has_more is False or not page.data:
-                return None
+                return
             after = page.data[-1].id
             if after in seen:
                 raise InvalidResponseError(
-                    f"GET /containers: two pages end with {after}; the server does not page as this API does"
+                    f"GET {call.path}: two pages end with {after}; the server does not page as this API does"
                 )
             seen.add(after)
 

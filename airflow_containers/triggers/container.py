@@ -393,7 +393,51 @@ class _Life:
         return self.idle
 
 
-class ContainerStatusTrigger(ContainerTrigger):
+class PatientTrigger(ContainerTrigger):
+    """Base of the triggers that look at intervals: errors that may pass are tolerated for ten minutes on end.
+
+    :param container_id: the container.
+    :param conn_id: id of the connection to use.
+    :param interval: seconds between two looks.
+    :param ends_at: when to end, in seconds since 1970.
+    """
+
+    def __init__(self, *, container_id: str, conn_id: str, interval: float, ends_at: float) -> None:
+        super().__init__(container_id=container_id, conn_id=conn_id, ends_at=ends_at)
+        self.interval = interval
+
+    @abstractmethod
+    async def _look(self, service: SharedService) -> dict[str, Any] | None:
+        """Look once, and return the event, or ``None`` if there is more to wait for."""
+
+    def _begin(self, now: float) -> None:
+        self._failing_since: float | None = None
+        self._failures = 0
+        # The sensor has just looked; and many sensors that start together should not ask together.
+        self._next_at = now + random.uniform(0, self.interval)  # noqa: S311 - spreads load
+
+    async def _step(self, service: SharedService) -> dict[str, Any] | None:
+        try:
+            event = await self._look(service)
+        except ContainersError as error:
+            return self._failed(error, time.time())
+        self._failing_since, self._failures = None, 0
+        self._next_at = time.time() + self.interval * random.uniform(0.9, 1)  # noqa: S311 - spreads load
+        return event
+
+    def _failed(self, error: ContainersError, now: float) -> dict[str, Any] | None:
+        if self._failing_since is None:
+            self._failing_since = now
+        if not error.retryable or now - self._failing_since >= FAILURE_PATIENCE:
+            return self._error(error)
+        self._failures += 1
+        pause: float = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 8), max(self.interval, 1.0))
+        logger.warning("%s; looking for %s again in %.1f s", error, self.container_id, pause)
+        self._next_at = now + pause * random.uniform(0.75, 1)  # noqa: S311 - spreads load
+        return None
+
+
+class ContainerStatusTrigger(PatientTrigger):
     """Wait until a container has one of some statuses.
 
     The event has ``outcome``, ``container_id`` and ``message``; with ``met`` also ``status``, with ``error``
@@ -424,10 +468,9 @@ class ContainerStatusTrigger(ContainerTrigger):
         name: str | None = None,
         seen: bool = False,
     ) -> None:
-        super().__init__(container_id=container_id, conn_id=conn_id, ends_at=ends_at)
+        super().__init__(container_id=container_id, conn_id=conn_id, interval=interval, ends_at=ends_at)
         self.statuses = list(statuses)
         self.how = how
-        self.interval = interval
         self.started_at = started_at
         self.name = name
         self.seen = seen
@@ -443,39 +486,17 @@ class ContainerStatusTrigger(ContainerTrigger):
             "seen": self.seen,
         }
 
-    def _begin(self, now: float) -> None:
-        self._failing_since: float | None = None
-        self._failures = 0
-        # The sensor has just looked; and many sensors that start together should not ask together.
-        self._next_at = now + random.uniform(0, self.interval)  # noqa: S311 - spreads load
-
-    async def _step(self, service: SharedService) -> dict[str, Any] | None:
-        try:
-            status = await self._look(service)
-        except ContainersError as error:
-            return self._failed(error, time.time())
-        self._failing_since, self._failures = None, 0
+    async def _look(self, service: SharedService) -> dict[str, Any] | None:
+        status = await self._status(service)
         verdict = _status.judge(status, self.statuses)
         if verdict is _status.Verdict.MET:
             return self._event("met", f"Container {self.container_id} is {status}", status=status)
         if verdict is _status.Verdict.HOPELESS:
             message = _status.hopeless_message(self.container_id, status, self.statuses)
             return self._event("hopeless", message)
-        self._next_at = time.time() + self.interval * random.uniform(0.9, 1)  # noqa: S311 - spreads load
         return None
 
-    def _failed(self, error: ContainersError, now: float) -> dict[str, Any] | None:
-        if self._failing_since is None:
-            self._failing_since = now
-        if not error.retryable or now - self._failing_since >= FAILURE_PATIENCE:
-            return self._error(error)
-        self._failures += 1
-        pause: float = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 8), max(self.interval, 1.0))
-        logger.warning("%s; looking for %s again in %.1f s", error, self.container_id, pause)
-        self._next_at = now + pause * random.uniform(0.75, 1)  # noqa: S311 - spreads load
-        return None
-
-    async def _look(self, service: SharedService) -> str | None:
+    async def _status(self, service: SharedService) -> str | None:
         if self.how == "touch":
             try:
                 return (await service.retrieve(self.container_id, within=self.interval)).status

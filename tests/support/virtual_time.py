@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from airflow_containers.api import Container, ContainerGoneError
+from airflow_containers.api import Container, ContainerFile, ContainerGoneError
 from airflow_containers.triggers._shared import RequestBudget
 
 EPOCH = 1_700_000_000.0
@@ -45,6 +45,8 @@ class Service:
         self.active: dict[str, float] = {}
         self.deleted: dict[str, float] = {}
         self.requests: list[tuple[float, str, str]] = []
+        self.paths: list[str] = []
+        """What is in every container."""
         self.failures: list[Any] = []
         """What the next calls do: an exception, a status, a coroutine function, ``None`` for their work."""
 
@@ -86,6 +88,16 @@ class Service:
             return None
         status = "running" if self.lives(container_id) else "expired"
         return Container.model_validate({"id": container_id, "status": planned or status})
+
+    async def files(self, container_id: str, *, within: float) -> list[ContainerFile]:
+        """List the files of a container, newest first, which touches it."""
+        await self._request("FILES", container_id, within)
+        if container_id in self.deleted:
+            raise gone(404)
+        if not self.lives(container_id):
+            raise gone(400)
+        self.active[container_id] = self.loop.time()
+        return [ContainerFile.model_validate({"id": path, "path": path}) for path in self.paths]
 
     async def delete(self, container_id: str, *, within: float) -> None:
         """Delete a container."""
