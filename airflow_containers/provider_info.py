@@ -73,7 +73,7 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
 
 ASSET_URIS = {
     "schemes": ["openai-container"],
-    # Airflow skips an entry without this key. Nothing is changed: the URI of an asset must keep its connection.
+    # No handler: a URI is right as it is. Airflow skips an entry without the key.
     "handler": None,
     "to_openlineage_converter": "airflow_containers.filesystems.assets.to_openlineage",
 }

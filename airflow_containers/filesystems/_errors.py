@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from airflow_containers.api.errors import ContainerGoneError, NotFoundError
+from airflow_containers.api.errors import ContainerFileNotFoundError, ContainerGoneError
 
 
 class ContainerMissingError(ContainerGoneError, FileNotFoundError):
@@ -47,7 +47,9 @@ def refuse(what: str, instead: str) -> NoReturn:
 
 @contextmanager
 def file_errors(path: str) -> Iterator[None]:
-    """Raise a 404 of the API as a :class:`FileNotFoundError`; all other errors stay what they are.
+    """Raise what says that a file or container is not there as a :class:`FileNotFoundError`.
+
+    All other errors stay what they are, also a 404 of an address where no API is.
 
     :param path: the path that is worked with, as the file system knows it.
     """
@@ -64,5 +66,5 @@ def file_errors(path: str) -> Iterator[None]:
             request_id=error.request_id,
             retry_after=error.retry_after,
         ) from error
-    except NotFoundError as error:
+    except ContainerFileNotFoundError as error:
         raise FileNotFoundError(errno.ENOENT, f"The service has no such file ({error})", path) from error

@@ -315,7 +315,7 @@ class _Written:
 
     def open(self) -> BinaryIO:
         """Return the bytes from the start; each reader has a position of its own."""
-        return io.BufferedReader(_Pieces(self._descriptor), CHUNK)
+        return _Pieces(self._descriptor)  # type: ignore[return-value]
 
 
 class _Pieces(io.RawIOBase):

@@ -109,6 +109,11 @@ class ContainerFileSystem(Refusals):
     def _split(self, path: Any) -> tuple[str, str]:
         """Return the container's id and the path in it, from ``/`` on, of a path that names a container."""
         container_id, _, rest = self._strip_protocol(path).partition("/")
+        if container_id == f"{SCHEME}:":
+            raise ValueError(
+                f"{path!r} was made before this Airflow knew the scheme {SCHEME}; up to Airflow 3.1 put "
+                "`import airflow_containers.filesystems.paths` before it"
+            )
         if not container_id or container_paths.is_pattern(container_id):
             raise ValueError(
                 f"{path!r} names no container; a path is {SCHEME}://conn_id@cntr_…/mnt/data/report.csv"
@@ -166,8 +171,14 @@ class ContainerFileSystem(Refusals):
             return None
 
     def created(self, path: Any) -> datetime:
-        """Return when the service took note of a file."""
-        return datetime.fromtimestamp(self.info(path)["created"], UTC)
+        """Return when the service took note of a file.
+
+        :raises NotImplementedError: for a folder, which has no time.
+        """
+        seconds = self.info(path).get("created")
+        if seconds is None:
+            _errors.refuse(f"The service does not say when {path} was made", "Only files have a time")
+        return datetime.fromtimestamp(seconds, UTC)
 
     def find(self, path: Any, maxdepth: int | None = None, withdirs: bool = False, **kwargs: Any) -> Any:
         """Return all files below a path, as fsspec does, from one list of the service."""

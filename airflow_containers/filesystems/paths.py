@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from fsspec import register_implementation  # type: ignore[import-untyped]
 from upath import UPath
+
+from airflow_containers.filesystems.containers import SCHEME, ContainerFileSystem
+
+# The entry point has told fsspec where the class is. universal_pathlib wants the class, and warns otherwise.
+register_implementation(SCHEME, ContainerFileSystem, clobber=True)
 
 
 class ContainerPath(UPath):  # type: ignore[misc, unused-ignore]
