@@ -14,12 +14,19 @@ import re
 import tokenize
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from pydantic import BaseModel, SecretStr
 
-from airflow_containers.api.errors import InvalidRequestError
-from airflow_containers.api.models import MAX_NAME_LENGTH, CreateContainerRequest, DomainSecret
+from airflow_containers.api.errors import InvalidRequestError, SourceChangedError
+from airflow_containers.api.models import (
+    MAX_NAME_LENGTH,
+    CreateContainerRequest,
+    DomainSecret,
+    InlineSkill,
+    SkillReference,
+)
 from airflow_containers.api.validation import quoted, shape, validate
 from airflow_containers.creation import ON_RETRY
 from airflow_containers.identity import Owner
@@ -41,8 +48,10 @@ _STAND_IN_SUFFIX: Final = f".{_STAND_IN_DOMAIN}"
 _STAND_IN_OWNER: Final = Owner("", "", "", "")
 _SKILL_TYPES: Final = ("skill_reference", "inline")
 _SKILL_EXPECTED: Final = (
-    "an id such as 'skill_123', 'skill_123@2' or 'skill_123@latest', or a mapping in the API's shape"
+    "an id such as 'skill_123', 'skill_123@2' or 'skill_123@latest', a folder as {'path': …}, or a mapping "
+    "in the API's shape"
 )
+_FOLDER_EXPECTED: Final = "the path of a folder with a SKILL.md in it, absolute or relative to the DAG file"
 _SECRETS_WITHOUT_DOMAINS: Final = (
     "domain_secrets: it is given without domains, expected the domain of each secret in domains; "
     "a secret is only put into requests to an allowed domain"
@@ -53,7 +62,7 @@ def is_dynamic(value: Any) -> bool:
     """Whether a value is known only when the task runs: a template, an XComArg or a callable in it."""
     if isinstance(value, str):
         return _JINJA.search(value) is not None
-    if isinstance(value, BaseModel):
+    if isinstance(value, BaseModel | PurePath):
         return False
     if hasattr(value, "resolve") or callable(value):
         return True
@@ -64,11 +73,16 @@ def is_dynamic(value: Any) -> bool:
     return False
 
 
-def check_literals(fields: Mapping[str, Any]) -> None:
+SkillPack = Callable[[Path], InlineSkill | SkillReference]
+"""Makes of a folder what goes into a request; raises :class:`~airflow_containers.skills.SkillError`."""
+
+
+def check_literals(fields: Mapping[str, Any], pack: SkillPack | None = None) -> None:
     """Check what is already known of a create task's fields while the DAG is parsed.
 
     :param fields: some of the fields of a create task, ``unique_name`` among them, with the values the
         author wrote. A field that is not there may get any value later.
+    :param pack: looks at a folder that ``skills`` names, and returns something that stands for it.
     :raises InvalidRequestError: if a literal, or a literal part of a list, can never be valid.
     """
     known = {field: _known_part(field, value) for field, value in fields.items() if field not in _PLAIN}
@@ -90,7 +104,9 @@ def check_literals(fields: Mapping[str, Any]) -> None:
         unknown = [secret.domain for secret in secrets if secret.domain.endswith(_STAND_IN_SUFFIX)]
         known["domains"] = [*(_as_list("domains", domains) or ()), *unknown]
     literals = {"name": _STAND_IN_TEXT, **_without_none(known)}
-    build_request(**literals, domain_secrets=secrets, owner=_STAND_IN_OWNER if unique_name else None)
+    build_request(
+        **literals, domain_secrets=secrets, owner=_STAND_IN_OWNER if unique_name else None, pack=pack
+    )
 
 
 def _check_creation(on_retry: Any, visibility_timeout: Any) -> None:
@@ -175,25 +191,27 @@ def build_request(
     memory_limit: Any = None,
     expires_after: Any = None,
     owner: Owner | None = None,
+    pack: SkillPack | None = None,
 ) -> CreateContainerRequest:
     """Return the request for the fields of a create task.
 
     :param name: the container's name, without its owner token.
     :param domains: ``None`` sends no policy, an empty list disables the network, a list allows its hosts.
     :param domain_secrets: domain secrets with their values.
-    :param skills: a list of ids (``skill_123``, ``skill_123@2``, ``skill_123@latest``) or mappings in the
-        API's shape.
+    :param skills: a list of ids (``skill_123``, ``skill_123@2``, ``skill_123@latest``), folders
+        (``{"path": …}``) or mappings in the API's shape.
     :param file_ids: a list of ids of the Files API.
     :param memory_limit: ``1g``, ``4g``, ``16g`` or ``64g``.
     :param expires_after: idle minutes (1 to 20), a :class:`~datetime.timedelta`, or a mapping in the API's
         shape.
     :param owner: whose ids and token are appended to the name.
+    :param pack: makes an inline skill of a folder; without it folders are refused.
     :raises InvalidRequestError: with one line for each field that is wrong.
     """
     fields = {
         "name": _as_name(name, owner),
         "network_policy": _as_network_policy(domains, domain_secrets),
-        "skills": _as_skills(skills),
+        "skills": _as_skills(skills, pack),
         "file_ids": _as_texts("file_ids", file_ids, "the id of a file"),
         "memory_limit": _not_blank("memory_limit", memory_limit, "'1g', '4g', '16g' or '64g'"),
         "expires_after": _as_expires_after(expires_after),
@@ -240,12 +258,12 @@ def _as_network_policy(domains: Any, secrets: Sequence[DomainSecret | Mapping[st
     return policy | {"domain_secrets": list(secrets)} if secrets else policy
 
 
-def _as_skills(value: Any) -> Any:
+def _as_skills(value: Any, pack: SkillPack | None) -> Any:
     items = _as_list("skills", value)
-    return None if items is None else [_as_skill(index, item) for index, item in enumerate(items)]
+    return None if items is None else [_as_skill(index, item, pack) for index, item in enumerate(items)]
 
 
-def _as_skill(index: int, item: Any) -> Any:
+def _as_skill(index: int, item: Any, pack: SkillPack | None) -> Any:
     path = f"skills[{index}]"
     if isinstance(item, str):
         skill_id, at, version = item.partition("@")
@@ -257,10 +275,14 @@ def _as_skill(index: int, item: Any) -> Any:
         return item
     if not isinstance(item, Mapping):
         raise InvalidRequestError(f"{path}: got {shape(item)}, expected {_SKILL_EXPECTED}")
+    if "path" in item:
+        return _from_folder(path, item, pack)
     kind = item.get("type")
     if kind not in _SKILL_TYPES:
         got = f"got {quoted(kind)}" if "type" in item else "it is missing"
-        raise InvalidRequestError(f"{path}.type: {got}, expected 'skill_reference' or 'inline'")
+        raise InvalidRequestError(
+            f"{path}.type: {got}, expected 'skill_reference' or 'inline'; or a folder as {{'path': …}}"
+        )
     _not_blank(f"{path}.skill_id", item.get("skill_id"), "the id of a skill")
     number = item.get("version")
     if isinstance(number, bool) or not isinstance(number, int | str | None):
@@ -268,6 +290,30 @@ def _as_skill(index: int, item: Any) -> Any:
             f"{path}.version: got {shape(number)}, expected a positive integer or 'latest'"
         )
     return dict(item)
+
+
+def _from_folder(path: str, item: Mapping[str, Any], pack: SkillPack | None) -> Any:
+    from airflow_containers.skills import SkillChangedError, SkillError
+
+    others = [key for key in item if key != "path"]
+    if others:
+        raise InvalidRequestError(
+            f"{path}: got a path and {', '.join(map(quoted, others))}, expected a path alone; name and "
+            "description are those of SKILL.md"
+        )
+    folder = _not_blank(f"{path}.path", item["path"], _FOLDER_EXPECTED)
+    if not isinstance(folder, str | Path) or "\0" in str(folder):
+        raise InvalidRequestError(f"{path}.path: got {quoted(folder)}, expected {_FOLDER_EXPECTED}")
+    if pack is None:
+        raise InvalidRequestError(
+            f"{path}: a folder is packed by a create task only; elsewhere use skills.packed_inline"
+        )
+    try:
+        return pack(Path(folder))
+    except SkillChangedError as error:
+        raise SourceChangedError(f"{path}.path: {error}") from None
+    except SkillError as error:
+        raise InvalidRequestError("; ".join(f"{path}.path: {line}" for line in error.problems)) from None
 
 
 def _as_texts(field: str, value: Any, expected: str) -> list[Any] | None:

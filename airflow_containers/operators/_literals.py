@@ -20,20 +20,22 @@ _DEFAULTS = {"unique_name": True, "on_retry": "adopt", "visibility_timeout": DEF
 RENDERED_TO_NOTHING = frozenset({"", "None", "null", "undefined", "[]"})
 
 
-def check_create_fields(task_id: str, fields: Mapping[str, Any]) -> None:
+def check_create_fields(task_id: str, fields: Mapping[str, Any], dag: Any = None) -> None:
     """Check the literal parts of a create task's fields.
 
     :param fields: all fields, or those that are known so far; see
         :func:`~airflow_containers.arguments.check_literals`.
+    :param dag: the task's DAG, as far as it has one yet; paths of skills are relative to its file.
     :raises InvalidTaskArgumentError: naming the task and the field.
     """
     if all(value is _DEFAULTS.get(name) for name, value in fields.items()):
         return
     from airflow_containers.api.errors import InvalidRequestError
     from airflow_containers.arguments import check_literals
+    from airflow_containers.operators._skill_folders import literal_check
 
     try:
-        check_literals(fields)
+        check_literals(fields, literal_check(dag))
     except InvalidRequestError as error:
         raise InvalidTaskArgumentError(f"Task {task_id!r}: {error}") from None
     except RecursionError:
@@ -111,7 +113,7 @@ def _checking_class(base: type[Any], field_names: tuple[str, ...]) -> type[Any]:
                 for name in field_names
                 if name in mapped or (name in fields and name not in varying)
             }
-            check_create_fields(self.kwargs["task_id"], known)
+            check_create_fields(self.kwargs["task_id"], known, self.kwargs.get("dag"))
 
         def expand(self, **mapped_kwargs: Any) -> Any:
             # What is refused here should not be called forgotten on top of that.

@@ -20,6 +20,7 @@ from airflow_containers.operators._literals import (
     check_when_expanded,
     is_dynamic,
 )
+from airflow_containers.operators._skill_folders import SkillPacker
 from airflow_containers.operators._task_state import make_plan, rememberer
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
 
     from airflow_containers.api import CreateContainerRequest
+    from airflow_containers.arguments import SkillPack
     from airflow_containers.creation import OnRetry
     from airflow_containers.hooks._creation import ContainerCreation
 
@@ -65,8 +67,9 @@ class CreateContainerOperator(BaseOperator):
         of it, ``{"domain", "name", "variable"}``, or ``{"domain", "name", "env"}``. ``name`` is the
         environment variable that holds a placeholder inside the container. A literal ``value`` is taken
         as :class:`pydantic.SecretStr` only. (templated)
-    :param skills: ids (``"skill_123"``, ``"skill_123@2"``, ``"skill_123@latest"``) or mappings in the API's
-        shape. (templated)
+    :param skills: ids (``"skill_123"``, ``"skill_123@2"``, ``"skill_123@latest"``), folders
+        (``{"path": "skills/report"}``, relative to the DAG file) that are packed and sent along, or mappings
+        in the API's shape. A folder that is named literally is looked at while the DAG is parsed. (templated)
     :param file_ids: ids of files of the Files API to copy into the container. (templated)
     :param memory_limit: ``1g`` (the service's default), ``4g``, ``16g`` or ``64g``. (templated)
     :param expires_after: idle minutes (1 to 20) after which the container ends, a
@@ -127,7 +130,8 @@ class CreateContainerOperator(BaseOperator):
         self.on_retry = on_retry
         self.visibility_timeout = visibility_timeout
         self.conn_id = conn_id
-        check_create_fields(self.task_id, {field: getattr(self, field) for field in _CHECKED_FIELDS})
+        checked = {field: getattr(self, field) for field in _CHECKED_FIELDS}
+        check_create_fields(self.task_id, checked, self.get_dag())
         _check_connection(self, literal=True)
 
     @classmethod
@@ -154,8 +158,12 @@ class CreateContainerOperator(BaseOperator):
 
         ContainerLink.persist(context, None)
         _check_connection(self)
-        with fail_if_final(self.task_id), self.hook as hook:
-            request = self.build_request(context)
+        with (
+            fail_if_final(self.task_id),
+            SkillPacker(self.get_dag(), self.log) as pack,
+            self.hook as hook,
+        ):
+            request = self.build_request(context, pack)
             self.log.info(
                 "Creating container %r with connection %r: %s", request.name, self.conn_id, _summary(request)
             )
@@ -193,8 +201,11 @@ class CreateContainerOperator(BaseOperator):
 
             self._creation.abandon(patience=KILL_PATIENCE)
 
-    def build_request(self, context: Context) -> CreateContainerRequest:
-        """Return the request for the rendered fields; looks the values of domain secrets up."""
+    def build_request(self, context: Context, pack: SkillPack | None = None) -> CreateContainerRequest:
+        """Return the request for the rendered fields; looks the values of domain secrets up.
+
+        :param pack: makes an inline skill of a folder that ``skills`` names.
+        """
         from airflow_containers import identity
         from airflow_containers.arguments import build_request, parse_references, stand_in_secrets
         from airflow_containers.hooks.deployment import deployment_id
@@ -217,10 +228,11 @@ class CreateContainerOperator(BaseOperator):
             )
         references = parse_references(fields.pop("domain_secrets"))
         # Everything else is checked first: a wrong field should not cost a look-up in a secrets backend.
-        request = build_request(**fields, owner=owner, domain_secrets=stand_in_secrets(references))
+        request = build_request(**fields, owner=owner, domain_secrets=stand_in_secrets(references), pack=pack)
         if not references:
             return request
-        return build_request(**fields, owner=owner, domain_secrets=resolve_domain_secrets(references))
+        secrets = resolve_domain_secrets(references)
+        return build_request(**fields, owner=owner, domain_secrets=secrets, pack=pack)
 
 
 class DeleteContainerOperator(BaseOperator):

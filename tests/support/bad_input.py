@@ -14,7 +14,12 @@ LIST = "a list, or a template that renders to a JSON list or a Python list liter
 NOTHING = "; if a template made it, the template rendered to nothing"
 NAME = "a text of one character or more, or None for a name made from dag, task and run"
 MINUTES = "minutes from 1 to 20, a timedelta of whole minutes, or a mapping {'minutes': …}"
-SKILL = "an id such as 'skill_123', 'skill_123@2' or 'skill_123@latest', or a mapping in the API's shape"
+SKILL = (
+    "an id such as 'skill_123', 'skill_123@2' or 'skill_123@latest', a folder as {'path': …}, or a mapping "
+    "in the API's shape"
+)
+FOLDER = "the path of a folder with a SKILL.md in it, absolute or relative to the DAG file"
+SKILL_TYPE = "expected 'skill_reference' or 'inline'; or a folder as {'path': …}"
 ENVIRONMENT = (
     "it cannot name an environment variable: use letters, digits and underscores, and no digit in front"
 )
@@ -179,11 +184,24 @@ BAD_INPUT: list[tuple[dict[str, Any], str]] = [
     ),
     ({"skills": [5]}, f"skills[0]: got the number 5, expected {SKILL}"),
     ({"skills": [None]}, f"skills[0]: got None, expected {SKILL}"),
-    ({"skills": [{}]}, "skills[0].type: it is missing, expected 'skill_reference' or 'inline'"),
-    ({"skills": [{"type": "zip"}]}, "skills[0].type: got 'zip', expected 'skill_reference' or 'inline'"),
+    ({"skills": [{}]}, f"skills[0].type: it is missing, {SKILL_TYPE}"),
+    ({"skills": [{"type": "zip"}]}, f"skills[0].type: got 'zip', {SKILL_TYPE}"),
+    ({"skills": [{"type": ["inline"]}]}, f"skills[0].type: got a list of 1, {SKILL_TYPE}"),
+    ({"skills": [{"path": " "}]}, f"skills[0].path: got ' ', expected {FOLDER}{NOTHING}"),
+    ({"skills": [{"path": "None"}]}, f"skills[0].path: got 'None', expected {FOLDER}{NOTHING}"),
+    ({"skills": [{"path": None}]}, f"skills[0].path: got None, expected {FOLDER}"),
+    ({"skills": [{"path": 5}]}, f"skills[0].path: got the number 5, expected {FOLDER}"),
+    ({"skills": [{"path": "a\0b"}]}, f"skills[0].path: got 'a\\x00b', expected {FOLDER}"),
     (
-        {"skills": [{"type": ["inline"]}]},
-        "skills[0].type: got a list of 1, expected 'skill_reference' or 'inline'",
+        {"skills": ["skill_1", {"path": "report", "name": "report"}]},
+        (
+            "skills[1]: got a path and 'name', expected a path alone; name and description are those of "
+            "SKILL.md"
+        ),
+    ),
+    (
+        {"skills": [{"path": "/nowhere/skills/report"}]},
+        "skills[0].path: /nowhere/skills/report: there is no such folder; check the path",
     ),
     (
         {"skills": [reference(skill_id="")]},

@@ -96,7 +96,11 @@ def path_with(template: str, **ids: str) -> str:
     return template.format_map(known)
 
 
-_ID_OF = {"file_id": ("a file", "cfile_… or file-…"), "upload_id": ("an upload", "upload_…")}
+_ID_OF = {
+    "file_id": ("a file", "cfile_… or file-…"),
+    "skill_id": ("a skill", "skill_…"),
+    "upload_id": ("an upload", "upload_…"),
+}
 
 
 def checked_id(field_name: str, value: str) -> str:

@@ -130,9 +130,7 @@ def skill_version_content(skill_id: str, version: str | int) -> Call[Content]:
     return Call("GET", path, Content, headers=CONTENT_HEADERS)
 
 
-def _upload(
-    files: Source | Sequence[Source], fields: list[tuple[str, str]]
-) -> tuple[MultipartBody, str]:
+def _upload(files: Source | Sequence[Source], fields: list[tuple[str, str]]) -> tuple[MultipartBody, str]:
     """Return the form of an upload and what it is called: one part ``files``, or many ``files[]``."""
     if not isinstance(files, Sequence):
         return MultipartBody(fields, [("files", files, "application/zip")]), files.name

@@ -64,6 +64,15 @@ from airflow_containers.api.models._files import (
     Upload,
     UploadPart,
 )
+from airflow_containers.api.models._skills import (
+    DeletedSkill,
+    DeletedSkillVersion,
+    SetDefaultVersionRequest,
+    SkillPage,
+    SkillResource,
+    SkillVersion,
+    SkillVersionPage,
+)
 
 __all__ = [
     "ENVIRONMENT_NAME",
@@ -94,6 +103,8 @@ __all__ = [
     "DeletedContainer",
     "DeletedContainerFile",
     "DeletedFile",
+    "DeletedSkill",
+    "DeletedSkillVersion",
     "Domain",
     "DomainSecret",
     "ExpiresAfter",
@@ -114,8 +125,13 @@ __all__ = [
     "RequestModel",
     "ResponseModel",
     "SecretDomain",
+    "SetDefaultVersionRequest",
     "Skill",
+    "SkillPage",
     "SkillReference",
+    "SkillResource",
+    "SkillVersion",
+    "SkillVersionPage",
     "Upload",
     "UploadPart",
 ]
