@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import sys
@@ -18,17 +19,7 @@ from starlette.types import Receive, Scope, Send
 from airflow_containers.local import delivery
 from airflow_containers.local.access import Access
 from airflow_containers.local.admin import urls as admin_urls
-from airflow_containers.local.admin.models import AdminBackend
-from airflow_containers.local.admin.responses import AdminResponses
-from airflow_containers.local.blobs import Blobs
 from airflow_containers.local.bodies import DRAIN_FACTOR, ResetOrderedError
-from airflow_containers.local.clock import Clock
-from airflow_containers.local.container_files import urls as container_file_urls
-from airflow_containers.local.container_files.models import ContainerFileBackend
-from airflow_containers.local.container_files.responses import ContainerFileResponses
-from airflow_containers.local.containers import urls as container_urls
-from airflow_containers.local.containers.models import ContainerBackend, Quirks
-from airflow_containers.local.containers.responses import ContainerResponses
 from airflow_containers.local.contents import FileAnswer
 from airflow_containers.local.errors import (
     ApiError,
@@ -38,12 +29,9 @@ from airflow_containers.local.errors import (
     UnknownUrlError,
 )
 from airflow_containers.local.faults import Fault, FaultBook
-from airflow_containers.local.files import urls as file_urls
-from airflow_containers.local.files.models import FileBackend
-from airflow_containers.local.files.responses import FileResponses
-from airflow_containers.local.http import ApiRequest, Found, Router, error_response
-from airflow_containers.local.ids import Ids
+from airflow_containers.local.http import ApiRequest, Found, error_response
 from airflow_containers.local.journal import Journal
+from airflow_containers.local.services import Services
 from airflow_containers.local.store import Store
 
 MAX_BODY_BYTES = 128 << 20
@@ -76,27 +64,13 @@ class LocalApp:
         self._store = store
         self._access = Access(api_key)
         self._max_body_bytes = max_body_bytes
-        self._clock = Clock()
-        self._ids = Ids(store)
         self._faults = FaultBook()
         self._journal = Journal()
-        quirks = Quirks()
-        self._blobs = blobs = Blobs(store.path)
-        self._containers = ContainerBackend(store, blobs, self._clock, self._ids, quirks)
-        files = FileBackend(store, blobs, self._clock, self._ids)
-        container_files = ContainerFileBackend(store, blobs, self._clock, self._ids, self._containers, files)
-        admin = AdminBackend(store, blobs, self._clock, self._ids, quirks, self._faults, self._journal)
-        # A further service is a package like `containers`, and one more line here.
-        self._api = Router(
-            [
-                *container_urls.endpoints(ContainerResponses(self._containers, self._clock)),
-                *container_file_urls.endpoints(ContainerFileResponses(container_files, blobs, quirks)),
-                *file_urls.endpoints(FileResponses(files, blobs, quirks)),
-            ]
-        )
-        self._admin = Router(
-            admin_urls.endpoints(AdminResponses(admin, blobs, self._containers, container_files, files))
-        )
+        self._services = Services(store, self._faults, self._journal)
+
+    def housekeeping(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Remove what expires, also when nobody asks for it, as long as the context lasts."""
+        return self._services.housekeeper.running()
 
     def close(self) -> None:
         """Close the state; the application cannot be used afterwards."""
@@ -104,7 +78,7 @@ class LocalApp:
 
     def discard(self) -> None:
         """Close and remove the state."""
-        self._blobs.discard()
+        self._services.blobs.discard()
         self._store.discard()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,8 +90,9 @@ class LocalApp:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
+        async with self.housekeeping():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
         self.close()
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -125,11 +100,11 @@ class LocalApp:
         request = ApiRequest(scope, receive)
         method, path = request.method, scope["path"]
         admin = path.startswith(admin_urls.PREFIX)
-        router = self._admin if admin else self._api
+        router = self._services.admin if admin else self._services.api
         found = router.find(path)
         endpoint = found[0].get(method) if found is not None else None
         streams = endpoint is not None and endpoint.streams
-        request_id = "" if admin else self._ids.request_id()
+        request_id = "" if admin else self._services.ids.request_id()
         response: Response | None = None
         fault = None if admin else self._faults.take_before_reading(method, path)
         if fault is not None:
@@ -223,7 +198,7 @@ class LocalApp:
         """The container that a request is about, for faults that ask."""
         match = _CONTAINER_ID.search(request.scope["path"])
         if match is not None:
-            return self._containers.name_of(match[1])
+            return self._services.containers.name_of(match[1])
         body = request.parsed()
         name = body.get("name") if isinstance(body, dict) else request.query_params.get("name")
         return name if isinstance(name, str) else None
@@ -251,7 +226,7 @@ class LocalApp:
             body = request.parsed()
         self._journal.add(
             request_id=request_id,
-            time=self._clock.now(),
+            time=self._services.clock.now(),
             method=request.method,
             path=request.scope["path"],
             query=request.query_params.multi_items() if request.scope["query_string"] else (),

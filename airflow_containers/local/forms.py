@@ -34,13 +34,22 @@ class FileRule:
 
     :param max_bytes: of each file.
     :param max_files: parts with this name.
+    :param breaks_rule: whether a file that is too long breaks a rule (400), or is more than the server takes
+        (413).
     """
 
     max_bytes: int
     max_files: int = 1
+    breaks_rule: bool = False
 
     def too_long(self, name: str) -> ApiError:
         """The error for a file that is too long."""
+        if self.breaks_rule:
+            return InvalidRequestError(
+                f"Invalid '{name}': file too large. Expected at most {self.max_bytes} bytes.",
+                param=name,
+                code="invalid_value",
+            )
         return PayloadTooLargeError(self.max_bytes, f"File in '{name}'")
 
     def too_many(self, name: str) -> ApiError:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -295,6 +296,14 @@ class LocalServer:
         query = urlencode({"filename": filename, "purpose": purpose})
         return self._admin("POST", f"files/{file_id}?{query}", data)
 
+    def add_skill(self, skill_id: str, zip: bytes | Path | None = None) -> dict[str, Any]:  # noqa: A002
+        """Put a skill under an id of your choice, or one more version of it; returns its API shape.
+
+        :param zip: the skill; ``None`` makes one that says nothing.
+        :raises LocalServerError: when the zip is no skill; with the reason.
+        """
+        return self._admin("POST", f"skills/{skill_id}", _bare_skill(skill_id) if zip is None else zip)
+
     def requests(
         self,
         method: str | None = None,
@@ -433,3 +442,14 @@ class LocalServer:
         if self._stderr is not None:
             self._stderr.close()
             self._stderr = None
+
+
+def _bare_skill(skill_id: str) -> bytes:
+    import io
+    import zipfile
+
+    name = "-".join(re.findall("[a-z0-9]+", skill_id.lower())) or "skill"
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(f"{name}/SKILL.md", f"---\nname: {name}\ndescription: A skill for tests.\n---\n")
+    return content.getvalue()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import uvicorn
 
-from airflow_containers.local.app import create_app
+from airflow_containers.local.app import LocalApp, create_app
 from airflow_containers.local.contents import TRANSPORT
 from airflow_containers.local.store import StateDirError
 
@@ -132,7 +132,7 @@ def serve(
                 app.discard()
 
 
-def _run(app: ASGIApp, listener: socket.socket, *, watch_input: bool) -> bool:
+def _run(app: LocalApp, listener: socket.socket, *, watch_input: bool) -> bool:
     """Serve until the end; tells whether it was the end of standard input."""
     config = uvicorn.Config(
         app,
@@ -152,8 +152,13 @@ def _run(app: ASGIApp, listener: socket.socket, *, watch_input: bool) -> bool:
     server = _Server(config, _url(listener))
     if watch_input:
         server.watch_input()
-    asyncio.run(server.serve(sockets=[listener]))
+    asyncio.run(_serve_and_clean(server, app, listener))
     return server.input_ended
+
+
+async def _serve_and_clean(server: _Server, app: LocalApp, listener: socket.socket) -> None:
+    async with app.housekeeping():
+        await server.serve(sockets=[listener])
 
 
 def _bind(host: str, port: int, api_key: str | None) -> socket.socket:

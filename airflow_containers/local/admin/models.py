@@ -5,6 +5,7 @@ from __future__ import annotations
 from airflow_containers.local.blobs import Blobs
 from airflow_containers.local.clock import Clock
 from airflow_containers.local.containers.models import Quirks
+from airflow_containers.local.expiry import Housekeeper
 from airflow_containers.local.faults import FaultBook
 from airflow_containers.local.ids import Ids
 from airflow_containers.local.journal import Journal
@@ -28,9 +29,11 @@ class AdminBackend:
         quirks: Quirks,
         faults: FaultBook,
         journal: Journal,
+        housekeeper: Housekeeper,
     ) -> None:
         self._store = store
         self._blobs = blobs
+        self._housekeeper = housekeeper
         self.clock = clock
         self.ids = ids
         self.quirks = quirks
@@ -58,6 +61,7 @@ class AdminBackend:
         offset = self.clock.offset + seconds
         self._store.set_meta(_OFFSET, repr(offset))
         self.clock.offset = offset
+        self._housekeeper.sweep()
 
     def set_quirks(self, values: dict[str, float | bool]) -> None:
         """Set the quirks that are named; leave the others."""

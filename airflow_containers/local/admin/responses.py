@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -24,6 +25,10 @@ from airflow_containers.local.files.responses import show as show_file
 from airflow_containers.local.files.schemas import PURPOSES
 from airflow_containers.local.http import ApiRequest, json_response
 from airflow_containers.local.schema import Boolean, Enum, Integer, Number, Object, Text
+from airflow_containers.local.skills.exceptions import BadSkillError, InvalidSkillError, SkillNotFoundError
+from airflow_containers.local.skills.intake import check_zip
+from airflow_containers.local.skills.models import PackedSkill, SkillBackend
+from airflow_containers.local.skills.responses import show as show_skill
 
 _SEED = Object({"seed": Integer()}, required=("seed",))
 _CLOCK = Object({"advance": Number(0, MAX_ADVANCE)}, required=("advance",))
@@ -61,12 +66,14 @@ class AdminResponses:
         containers: ContainerBackend,
         container_files: ContainerFileBackend,
         files: FileBackend,
+        skills: SkillBackend,
     ) -> None:
         self._backend = backend
         self._blobs = blobs
         self._containers = containers
         self._container_files = container_files
         self._files = files
+        self._skills = skills
 
     async def health(self, _request: ApiRequest) -> Response:
         """``GET /_local/health``."""
@@ -140,6 +147,7 @@ class AdminResponses:
                 row["status"] = "deleted"
             row["deleted_at"] = container.deleted
             row["requested"] = container.requested
+            row["skills"] = self._containers.skills_of(container.id)
             rows.append(row)
         return _list(rows)
 
@@ -170,6 +178,21 @@ class AdminResponses:
                 file_id=request.path_params["file_id"],
             )
         return json_response(show_file(file))
+
+    async def add_skill(self, request: ApiRequest) -> Response:
+        """``POST /_local/skills/{skill_id}``: a skill with this id, or its next version."""
+        skill_id = request.path_params["skill_id"]
+        async with self._incoming(request) as content:
+            try:
+                front_matter = await asyncio.to_thread(check_zip, content.path, self._blobs)
+            except BadSkillError as error:
+                raise InvalidSkillError("body", error) from None
+            packed = PackedSkill(content, front_matter)
+            try:
+                self._skills.create_version(skill_id, packed, default=False)
+            except SkillNotFoundError:
+                self._skills.create(packed, skill_id)
+        return json_response(show_skill(self._skills.retrieve(skill_id)))
 
     @contextlib.asynccontextmanager
     async def _incoming(self, request: ApiRequest) -> AsyncIterator[Content]:

@@ -28,4 +28,5 @@ def endpoints(responses: AdminResponses) -> list[Endpoint]:
             "POST", f"{PREFIX}containers/{{container_id}}/files", responses.add_container_file, streams=True
         ),
         Endpoint("POST", f"{PREFIX}files/{{file_id}}", responses.add_file, streams=True),
+        Endpoint("POST", f"{PREFIX}skills/{{skill_id}}", responses.add_skill, streams=True),
     ]

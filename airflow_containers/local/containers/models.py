@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,11 +74,18 @@ class ContainerBackend:
         self._ids = ids
         self._quirks = quirks
 
-    def create(self, request: dict[str, Any]) -> Container:
+    def create(self, request: dict[str, Any], install: Callable[[str], None] | None = None) -> Container:
         """Make a container from a checked request; it is on disk when this returns.
 
         Values of domain secrets are dropped here: nothing keeps them.
+
+        :param install: puts into the container with this id what the request gives it.
         """
+        if install is not None:
+            with self._store.transaction():
+                container = self.create(request)
+                install(container.id)
+            return container
         now = self._clock.now()
         policy = request.get("network_policy", {"type": "disabled"})
         shown = {key: policy[key] for key in ("type", "allowed_domains") if key in policy}
@@ -205,6 +213,10 @@ class ContainerBackend:
         """Every container that ever was, deleted ones too, oldest first."""
         rows = self._store.execute(f"SELECT {_COLUMNS} FROM containers ORDER BY seq")  # noqa: S608
         return [_from_row(row) for row in rows]
+
+    def skills_of(self, container_id: str) -> list[str]:
+        """Names of the skills that are unpacked for a container, each with its version."""
+        return sorted(self._blobs.names(f"containers/{container_id}/skills"))
 
     def name_of(self, container_id: str) -> str | None:
         """The name of a container, deleted or not."""

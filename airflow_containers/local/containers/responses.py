@@ -9,6 +9,7 @@ from starlette.responses import Response
 from airflow_containers.local.clock import Clock
 from airflow_containers.local.containers.models import Container, ContainerBackend
 from airflow_containers.local.containers.schemas import CREATE, LIST
+from airflow_containers.local.containers.staging import Stager
 from airflow_containers.local.http import ApiRequest, json_response
 
 _LIST_INTEGERS = frozenset({"limit"})
@@ -17,14 +18,18 @@ _LIST_INTEGERS = frozenset({"limit"})
 class ContainerResponses:
     """The handlers of ``/v1/containers``."""
 
-    def __init__(self, backend: ContainerBackend, clock: Clock) -> None:
+    def __init__(self, backend: ContainerBackend, clock: Clock, stager: Stager) -> None:
         self._backend = backend
         self._clock = clock
+        self._stager = stager
 
     async def create(self, request: ApiRequest) -> Response:
         """``POST /v1/containers``."""
-        container = self._backend.create(request.json_object(CREATE))
-        return json_response(self._show(container))
+        body = request.json_object(CREATE)
+        if "file_ids" not in body and "skills" not in body:
+            return json_response(self._show(self._backend.create(body)))
+        async with self._stager.staged(body) as staged:
+            return json_response(self._show(self._backend.create(body, staged.install)))
 
     async def retrieve(self, request: ApiRequest) -> Response:
         """``GET /v1/containers/{container_id}``."""

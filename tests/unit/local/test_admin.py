@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.skill_zip import inline_skill
 from tests.unit.local.conftest import Driver
 
 
@@ -34,7 +35,9 @@ def test_reset_puts_everything_back(call: Driver) -> None:
     assert [] == call("GET", "/_local/containers").json["data"]
     assert [] == call("GET", "/_local/journal").json["data"]
     assert [] == call("GET", "/_local/faults").json["data"]
-    assert {"ghost_seconds": 0.0, "visibility_delay_seconds": 0.0, "ranges": True} == call("GET", "/_local/quirks").json
+    assert {"ghost_seconds": 0.0, "visibility_delay_seconds": 0.0, "ranges": True} == call(
+        "GET", "/_local/quirks"
+    ).json
     assert call("GET", "/_local/clock").json["offset"] == 0
     assert not set(first) & set(_ids(call))
 
@@ -114,21 +117,16 @@ def test_the_view_of_all_containers(call: Driver) -> None:
     body: dict[str, Any] = {
         "name": "n",
         "file_ids": ["file-1"],
-        "skills": [
-            {
-                "type": "inline",
-                "name": "s",
-                "description": "d",
-                "source": {"type": "base64", "media_type": "application/zip", "data": "UEsFBg=="},
-            }
-        ],
+        "skills": [inline_skill()],
         "network_policy": {
             "type": "allowlist",
             "allowed_domains": ["api.example.com"],
             "domain_secrets": [{"domain": "api.example.com", "name": "K", "value": "canary"}],
         },
     }
+    call("POST", "/_local/files/file-1", content=b"x")
     call("POST", "/v1/containers", body)
+    assert [["s-inline"]] == [row["skills"] for row in call("GET", "/_local/containers").json["data"]]
     call("POST", "/_local/clock", {"advance": 1300})
     gone, _ = _ids(call, 2)
     call("DELETE", f"/v1/containers/{gone}")
@@ -142,6 +140,7 @@ def test_the_view_of_all_containers(call: Driver) -> None:
         "skills": [{"type": "inline", "name": "s", "description": "d"}],
         "domain_secrets": [{"domain": "api.example.com", "name": "K"}],
     } == rows[0]["requested"]
+    assert [[], [], []] == [row["skills"] for row in rows]
     assert b"canary" not in answer.body
 
 

@@ -10,16 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.skill_zip import inline_skill, skill_zip
 from tests.unit.local.conftest import Driver
 
 _ALLOWLIST = {"type": "allowlist", "allowed_domains": ["api.example.com"]}
 _SECRET = {"domain": "api.example.com", "name": "API_KEY", "value": "v"}
-_INLINE = {
-    "type": "inline",
-    "name": "n",
-    "description": "d",
-    "source": {"type": "base64", "media_type": "application/zip", "data": "UEsFBg=="},
-}
+_INLINE = inline_skill("n")
 
 
 def _policy(**changes: Any) -> dict[str, Any]:
@@ -55,6 +51,8 @@ def _create(call: Driver, **body: Any) -> dict[str, Any]:
 
 def test_the_answer_has_the_fields_of_the_reference_and_no_others(call: Driver) -> None:
     """Defaults are filled in; files, skills and secrets are never shown."""
+    call("POST", "/_local/files/file-1", content=b"x")
+    call("POST", "/_local/skills/skill_1", content=skill_zip())
     shown = _create(call, file_ids=["file-1"], **_reference(version="latest"))
 
     assert shown.pop("id").startswith("cntr_")
@@ -97,7 +95,7 @@ def test_domain_secrets_are_write_only(call: Driver) -> None:
         _policy(allowed_domains=["a.b", "xn--bcher-kva.example", "a-b.example.com", "1.example.com"]),
         _secret(value="v" * 10_485_760),
         _secret(name="_x1"),
-        _reference(skill_id="s" * 64, version="12"),
+        _reference(skill_id="s" * 64, version="1"),
         _inline(),
         {"skills": [], "file_ids": []},
     ],
@@ -105,6 +103,7 @@ def test_domain_secrets_are_write_only(call: Driver) -> None:
 )
 def test_accepted(call: Driver, body: dict[str, Any]) -> None:
     """What keeps every limit is accepted."""
+    call("POST", f"/_local/skills/{'s' * 64}", content=skill_zip())
     _create(call, **body)
 
 
@@ -498,7 +497,7 @@ def test_a_fault_of_the_server_is_a_500_that_tells_no_secrets(
     def fail(request: dict[str, Any]) -> None:
         raise RuntimeError(str(request))
 
-    monkeypatch.setattr(call.app._containers, "create", fail)
+    monkeypatch.setattr(call.app._services.containers, "create", fail)
     answer = call("POST", "/v1/containers", {"name": "n", **_secret(value="canary")})
 
     assert (500, "server_error") == (answer.status, answer.error["type"])

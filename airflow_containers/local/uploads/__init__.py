@@ -1,0 +1,1 @@
+"""``/v1/uploads``: routes, serialising, rules and errors, one module each."""
