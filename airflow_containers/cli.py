@@ -27,8 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     :param argv: arguments without the program's name; ``None`` takes those of the process.
-    :returns: the exit status: 0 for success; 1 when the demo failed, or a sweep could not delete everything;
-        2 when ``serve`` cannot start, or the configuration of ``sweep`` is wrong.
+    :returns: the exit status: 0 for success; 1 when the demo failed, a sweep could not delete everything,
+        or a folder is no skill; 2 when ``serve`` cannot start, the configuration of ``sweep`` is wrong, or
+        there is no folder to check.
     :raises SystemExit: with status 2 for wrong options, with 0 after ``--help`` and ``--version``.
     """
     arguments = _parser().parse_args(argv)
@@ -46,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 deployment_id=arguments.deployment_id,
             )
         )
+    if arguments.command == "skill":
+        from airflow_containers import _skill_check
+
+        return int(_skill_check.run(arguments.folders, as_json=arguments.json))
     from airflow_containers import _demo
 
     return int(_demo.run(keep=arguments.keep))
@@ -93,7 +98,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--keep", action="store_true", help="keep the demo's files for a look at them")
     _add_sweep(commands)
+    _add_skill(commands)
     return parser
+
+
+def _add_skill(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    skill = commands.add_parser(
+        "skill",
+        allow_abbrev=False,
+        help="work with skills in folders",
+        description="Work with skills in folders.",
+    )
+    actions = skill.add_subparsers(dest="action", required=True, metavar="ACTION")
+    check = actions.add_parser(
+        "check",
+        allow_abbrev=False,
+        help="check that folders are skills",
+        description="Check that folders are skills that the service takes, and show what would be sent. "
+        "Exits with 0 if all are, with 1 if one is not, and with 2 if a path is no folder.",
+    )
+    check.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folder that SKILL.md is in")
+    check.add_argument("--json", action="store_true", help="print the results as a JSON list")
 
 
 def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

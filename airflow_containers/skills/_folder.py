@@ -253,6 +253,7 @@ def _odd_name(name: str) -> str | None:
 
 
 def _path_problems(name: str, files: list[SkillFile]) -> Iterator[str]:
+    spellings: dict[str, str] = {}
     for file in files:
         size = len(f"{name}/{file.path}".encode())
         if size > MAX_PATH_BYTES:
@@ -260,6 +261,16 @@ def _path_problems(name: str, files: list[SkillFile]) -> Iterator[str]:
                 f"{file.path[:60]}…: its path has {size} bytes with the skill's name in front, expected at "
                 f"most {MAX_PATH_BYTES}; use fewer or shorter folders"
             )
+        parts = file.path.split("/")
+        for end in range(1, len(parts) + 1):
+            path = "/".join(parts[:end])
+            other = spellings.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
+            if other != path:
+                yield (
+                    f"{file.path}: its name is that of {other} on a system that tells no upper from lower "
+                    "case, or one way to write an accent from another; rename one"
+                )
+                break
 
 
 def _main_file(root: Path, files: list[SkillFile]) -> tuple[FrontMatter | None, list[str]]:

@@ -126,23 +126,16 @@ def _description_problems(fields: dict[Any, Any]) -> list[str]:
 
 def _other_problems(fields: dict[Any, Any]) -> list[str]:
     problems = []
-    compatibility = fields.get("compatibility")
-    if compatibility is not None and not (
-        isinstance(compatibility, str) and 1 <= len(compatibility) <= MAX_COMPATIBILITY_LENGTH
-    ):
-        problems.append(
-            f"compatibility is {_shape(compatibility)}, "
-            f"expected a text of 1 to {MAX_COMPATIBILITY_LENGTH} characters; or leave it out"
-        )
-    metadata = fields.get("metadata")
-    if metadata is not None and not (
-        isinstance(metadata, dict)
-        and all(isinstance(key, str) and isinstance(value, str) for key, value in metadata.items())
+    for field, most in (("license", None), ("compatibility", MAX_COMPATIBILITY_LENGTH)):
+        value = fields.get(field, "unset")
+        if not isinstance(value, str) or not value.strip() or (most and len(value) > most):
+            bound = f" of 1 to {most} characters" if most else ""
+            problems.append(f"{field} is {_shape(value)}, expected a text{bound}; or leave it out")
+    metadata = fields.get("metadata", {})
+    if not isinstance(metadata, dict) or not all(
+        isinstance(key, str) and isinstance(value, str) for key, value in metadata.items()
     ):
         problems.append("metadata is no mapping of texts to texts; write each value in quotes")
-    license_name = fields.get("license")
-    if license_name is not None and not isinstance(license_name, str):
-        problems.append(f"license is {_shape(license_name)}, expected a text; or leave it out")
     return problems
 
 
