@@ -79,9 +79,11 @@ if TYPE_CHECKING:
     )
     from airflow_containers.api.options import ClientOptions
     from airflow_containers.api.retry import RetryPolicy
+    from airflow_containers.api.transfers import Downloaded
     from airflow_containers.api.validation import validate
 
 _HOME = {
+    "transfers": ("Downloaded",),
     "bodies": (
         "BytesSource",
         "PathSource",
@@ -183,6 +185,7 @@ __all__ = [
     "DeletedSkill",
     "DeletedSkillVersion",
     "DomainSecret",
+    "Downloaded",
     "ExpiresAfter",
     "File",
     "FileExpiry",

@@ -38,11 +38,16 @@ class RawAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An attempt without a complete answer; ``reason`` holds no secret."""
+    """An attempt without a complete answer; ``reason`` holds no secret.
+
+    :param timeout: whether it took too long.
+    :param unusable: whether there was an answer, and not the one that was asked for.
+    """
 
     outcome: NoAnswer
     reason: str
     timeout: bool = False
+    unusable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,8 @@ def _no_answer_error(call: Call[Any], failure: Failure, redactor: Redactor) -> e
     reason = redactor.text(failure.reason)
     if not call.repeatable and failure.outcome.sent is Sent.PERHAPS:
         return _ambiguous(call, reason)
+    if failure.unusable:
+        return errors.InvalidResponseError(f"{call}: {reason}")
     kind = errors.APITimeoutError if failure.timeout else errors.APIConnectionError
     return kind(f"{call}: {reason}")
 

@@ -2,7 +2,7 @@
 
 httpx bounds each read by itself, so an answer of which a byte arrives now and then never times out. The
 async client has a timer of its event loop for that; a thread has none, so here each read gets no more than
-what is left of the time for the whole attempt.
+what is left of the time for the whole attempt. A transfer puts its deadline off whenever something moved.
 
 httpx has no public place for this: what is wrapped is the network backend of the connection pools inside its
 transports. Where they have none, reads are bounded one by one, as httpx does it.
@@ -16,20 +16,42 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-_ENDS_AT: ContextVar[float | None] = ContextVar("airflow_containers_deadline", default=None)
+
+class Deadline:
+    """When the reads and writes of a thread have to be over.
+
+    :param seconds: how long from now on.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.put_off()
+
+    def put_off(self) -> None:
+        """Let the time begin anew."""
+        self._ends_at = time.monotonic() + self._seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left; none or less when it is over."""
+        return self._ends_at - time.monotonic()
+
+
+_DEADLINE: ContextVar[Deadline | None] = ContextVar("airflow_containers_deadline", default=None)
 
 
 @contextmanager
-def deadline(seconds: float) -> Iterator[None]:
-    """Let the reads and writes of this thread end ``seconds`` from now.
+def deadline(seconds: float) -> Iterator[Deadline]:
+    """Let the reads and writes of this thread end ``seconds`` from now, or from when it is put off.
 
     :raises TimeoutError: from the read or write that comes too late.
     """
-    token = _ENDS_AT.set(time.monotonic() + seconds)
+    made = Deadline(seconds)
+    token = _DEADLINE.set(made)
     try:
-        yield
+        yield made
     finally:
-        _ENDS_AT.reset(token)
+        _DEADLINE.reset(token)
 
 
 def bound(transports: Iterable[Any]) -> None:
@@ -42,10 +64,10 @@ def bound(transports: Iterable[Any]) -> None:
 
 
 def _left(timeout: float | None) -> float | None:
-    ends_at = _ENDS_AT.get()
-    if ends_at is None:
+    found = _DEADLINE.get()
+    if found is None:
         return timeout
-    left = ends_at - time.monotonic()
+    left = found.left
     if left <= 0:
         raise TimeoutError
     return left if timeout is None else min(timeout, left)

@@ -132,7 +132,7 @@ class WatchedSource:
         """Return the source's own stream, watched."""
         stream = self.source.open()
         self._on_open()
-        return io.BufferedReader(_Watched(stream, self._on_piece), CHUNK_BYTES)  # type: ignore[return-value]
+        return io.BufferedReader(_Watched(stream, self._on_piece), CHUNK_BYTES)
 
 
 class _Watched(io.RawIOBase):
@@ -164,7 +164,7 @@ class JsonBody:
     content_type = "application/json"
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
+        self.data = data
         self.length = len(data)
 
     def __repr__(self) -> str:
@@ -173,7 +173,7 @@ class JsonBody:
     def chunks(self) -> Iterator[bytes]:
         """Yield the text, in pieces."""
         for start in range(0, self.length, CHUNK_BYTES):
-            yield self._data[start : start + CHUNK_BYTES]
+            yield self.data[start : start + CHUNK_BYTES]
 
 
 class MultipartBody:
@@ -287,7 +287,7 @@ def _changed(source: Source, how: str) -> SourceChangedError:
 
 
 def _checked_name(name: str) -> str:
-    if not isinstance(name, str) or not name:
+    if not name:
         raise InvalidRequestError("name: it is empty, expected the file's name")
     if any("\ud800" <= character <= "\udfff" for character in name):
         raise InvalidRequestError(

@@ -52,6 +52,7 @@ class Sent(Enum):
     """What is known of an attempt that brought no complete answer."""
 
     NO = "the request never left"
+    PARTLY = "the end of the request's body never left"
     PERHAPS = "the request may have reached the server"
 
 
@@ -82,6 +83,36 @@ class Answer:
 
 
 Outcome = Answer | NoAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What was tried so far for one call.
+
+    A transfer may take hours, and that something moved is no reason to give up: the time in which it did is
+    not counted, and a download that came further than ever before has all its attempts again.
+
+    :param attempts: attempts that count.
+    :param moving: seconds of the attempts that moved something.
+    :param furthest: the most bytes of the file that were there after an attempt.
+    """
+
+    attempts: int = 0
+    moving: float = 0.0
+    furthest: int = 0
+
+    def after(self, *, seconds: float, moved: bool, reached: int) -> Tried:
+        """Return what was tried after one more attempt.
+
+        :param seconds: how long it took.
+        :param moved: whether it moved any byte of a body or of a file.
+        :param reached: bytes of a file that are there now; 0 for what does not resume.
+        """
+        return Tried(
+            attempts=1 if reached > self.furthest else self.attempts + 1,
+            moving=self.moving + (seconds if moved else 0.0),
+            furthest=max(self.furthest, reached),
+        )
 
 
 def is_quota_code(code: str | None) -> bool:
@@ -119,7 +150,7 @@ def delay_before_next(
 
 def _may_repeat(outcome: Outcome, repeatable: bool) -> bool:
     if isinstance(outcome, NoAnswer):
-        return not outcome.hopeless and (repeatable or outcome.sent is Sent.NO)
+        return not outcome.hopeless and (repeatable or outcome.sent is not Sent.PERHAPS)
     if is_quota_code(outcome.code):
         return False
     advice = outcome.headers.get("x-should-retry", "").lower()

@@ -330,7 +330,7 @@ class TestTooMuchTooSlow:
 
     def test_a_body_without_end(self, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
         """It is given up at the limit, and not asked for again: it would be as long again."""
-        monkeypatch.setattr("airflow_containers.api.client.MAX_ANSWER_BYTES", 1_000_000)
+        monkeypatch.setattr("airflow_containers.api._http.MAX_ANSWER_BYTES", 1_000_000)
         with RawServer(endless) as server:
             error = failing(call, server, retrieve, timeout=30)
             assert "its answer (HTTP 200) has more than 1000000 bytes" in str(error)

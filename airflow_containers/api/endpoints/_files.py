@@ -174,7 +174,7 @@ def list_files(
     """
     query = page_query(after, limit, order, most=MAX_FILES_PAGE_SIZE)
     if purpose is not None:
-        if not isinstance(purpose, str) or not purpose.isascii() or not purpose.isprintable() or not purpose:
+        if not purpose or not purpose.isascii() or not purpose.isprintable():
             raise InvalidRequestError(f"purpose: got {quoted(purpose)}, expected one such as 'user_data'")
         query["purpose"] = purpose
     return Call("GET", "/files", FilePage, query=query)

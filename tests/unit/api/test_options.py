@@ -264,7 +264,7 @@ class TestSecrets:
             repr(dataclasses.replace(options, timeout=5)),
         ]
         with ContainersClient(options) as client:
-            views += [repr(client), repr(client.options), repr(client._redactor)]
+            views += [repr(client), repr(client.options), repr(client._exchange._redactor)]
         views.append(repr(AsyncContainersClient(options)))
         assert [] == [view for view in views if CANARY in view]
 
@@ -304,7 +304,7 @@ class TestVerify:
 
     def test_one_context_for_equal_options(self) -> None:
         """A TLS context costs tens of milliseconds, so clients with equal options share one."""
-        from airflow_containers.api.client import _tls_context
+        from airflow_containers.api._http import _tls_context
 
         assert _tls_context(True) is _tls_context(True)
         assert _tls_context(True) is not _tls_context(False)

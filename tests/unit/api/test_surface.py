@@ -33,9 +33,8 @@ class TestParity:
     def test_they_have_the_same_operations(self) -> None:
         """No operation is missing on either side."""
         assert set(public(ContainersClient)) == set(public(AsyncContainersClient))
-        assert {"create", "retrieve", "list", "iterate", "delete", "send", "close"} == set(
-            public(ContainersClient)
-        )
+        calls = {"create", "retrieve", "list", "iterate", "delete"}
+        assert calls | {"send", "pages", "download", "stream", "close"} == set(public(ContainersClient))
 
     @pytest.mark.parametrize("name", sorted(public(ContainersClient)))
     def test_with_the_same_arguments(self, name: str) -> None:
@@ -43,6 +42,7 @@ class TestParity:
         plain, waiting = public(ContainersClient)[name], public(AsyncContainersClient)[name]
         assert plain.parameters == waiting.parameters
         returned = str(waiting.return_annotation).replace("AsyncIterator", "Iterator")
+        returned = returned.replace("AbstractAsyncContextManager", "AbstractContextManager")
         assert str(plain.return_annotation) == returned
 
     @pytest.mark.parametrize("name", sorted(public(ContainersClient)))
@@ -53,10 +53,11 @@ class TestParity:
         assert plain == inspect.getdoc(getattr(AsyncContainersClient, name))
 
     def test_all_of_one_wait_and_none_of_the_other(self) -> None:
-        """Each operation of the async client is a coroutine or an async generator."""
+        """Each operation of the async client is a coroutine, an async generator or an async context."""
         for name in public(ContainersClient):
             method = getattr(AsyncContainersClient, name)
-            assert inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
+            waits = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
+            assert waits or "AbstractAsyncContextManager" in str(inspect.signature(method).return_annotation)
             plain = getattr(ContainersClient, name)
             assert not inspect.iscoroutinefunction(plain)
         hints = typing.get_type_hints(AsyncContainersClient.iterate)["return"]
@@ -157,7 +158,9 @@ class TestImports:
     def test_it_never_needs_airflow(self) -> None:
         """A plain script can use all of it: every module, and every name."""
         modules = [
-            f"airflow_containers.api.{path.stem}" for path in PACKAGE.glob("*.py") if path.stem != "__init__"
+            ".".join(("airflow_containers.api", *path.relative_to(PACKAGE).with_suffix("").parts))
+            for path in PACKAGE.rglob("*.py")
+            if path.stem != "__init__"
         ]
         code = "\n".join(
             [f"import {module}" for module in modules] + ["from airflow_containers.api import *"]
