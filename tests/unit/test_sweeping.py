@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_containers import sweeping
+from airflow_containers import identity, pricing, sweeping
 from airflow_containers.api.errors import (
     AuthenticationError,
     ContainerGoneError,
@@ -152,7 +152,7 @@ class TestJudge:
 
         assert verdict is not None
         assert minutes == verdict.minutes
-        assert cost == sweeping.pricing.dollars(verdict.cost)
+        assert cost == pricing.dollars(verdict.cost)
 
     def test_unknown_age_is_kept(self) -> None:
         """What is not known to be old is not deleted."""
@@ -169,7 +169,7 @@ class TestJudge:
 
     def test_token_of_a_live_run(self) -> None:
         """A name without ids is known by its token, where the live runs could be listed."""
-        live = frozenset({sweeping.identity.run_hash(HERE, "reports", "live")})
+        live = frozenset({identity.run_hash(HERE, "reports", "live")})
         given_rules = rules(older_than=timedelta(seconds=1), live_runs=live)
         actions = {}
         for run_id in ("live", "over"):
@@ -218,7 +218,7 @@ class TestAnyContainer:
         """Whatever is deleted has a token at its end, the prefix at its start, and is alive."""
         verdict = judge(seen, rules=given_rules, state_of=ask, now=NOW)
         if verdict is not None:
-            assert sweeping.identity.has_owner_token(seen.name or "")
+            assert identity.has_owner_token(seen.name or "")
             assert (seen.name or "").startswith(given_rules.prefix or "")
             assert seen.is_alive
 
