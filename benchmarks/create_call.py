@@ -53,7 +53,7 @@ BODIES: dict[str, dict[str, Any]] = {
                 {"domain": "api.example.com", "name": "API_TOKEN", "value": "0123456789abcdef" * 4}
             ],
         },
-        "skills": [{"type": "skill_reference", "skill_id": "skill_123", "version": "latest"}],
+        "skills": [{"type": "skill_reference", "skill_id": "openai-spreadsheets", "version": "latest"}],
     },
 }
 

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -23,6 +24,7 @@ import httpx
 import pytest
 
 from airflow_containers.testing import LocalServer, LocalServerError
+from tests.support.skill_zip import inline_skill, skill_zip
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CANARY = "canary-0b9e"
@@ -369,15 +371,16 @@ def test_large_skill_data_is_accepted_and_larger_bodies_are_not(
     server: LocalServer, client: httpx.Client
 ) -> None:
     """The largest inline skill goes through; a body over the limit is a 413 that a client can read."""
-    source = {"type": "base64", "media_type": "application/zip", "data": "A" * 70_254_592}
-    skill = {"type": "inline", "name": "s", "description": "d", "source": source}
+    # Random bytes stay as many as they are: just below 50 MiB in two files just below 25 MiB.
+    noise = {name: random.Random(1).randbytes(26_200_000) for name in ("a.bin", "b.bin")}
+    skill = inline_skill(data=skill_zip(**noise))
     accepted = client.post("/containers", json={"name": "n", "skills": [skill]})
     refused = client.post("/containers", content=b"x" * ((128 << 20) + 1))
 
     assert (200, 413) == (accepted.status_code, refused.status_code)
     first, second = server.requests()
     assert first.body is not None
-    assert "<70254592 characters>" == first.body["skills"][0]["source"]["data"]
+    assert f"<{len(skill['source']['data'])} characters>" == first.body["skills"][0]["source"]["data"]
     assert (None, (128 << 20) + 1) == (second.body, second.body_bytes)
 
 

@@ -8,6 +8,7 @@ import openai
 import pytest
 
 from airflow_containers.testing import LocalServer
+from tests.support.skill_zip import inline_skill
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,8 @@ def client(server: LocalServer) -> Iterator[openai.OpenAI]:
 
 def test_the_life_of_a_container(server: LocalServer, client: openai.OpenAI) -> None:
     """Create with everything, retrieve, list, delete, gone."""
+    server.add_file("file-1")
+    server.add_skill("skill_1")
     created = client.containers.create(
         name="n",
         expires_after={"anchor": "last_active_at", "minutes": 5},
@@ -45,12 +48,7 @@ def test_the_life_of_a_container(server: LocalServer, client: openai.OpenAI) -> 
         },
         skills=[
             {"type": "skill_reference", "skill_id": "skill_1", "version": "latest"},
-            {
-                "type": "inline",
-                "name": "s",
-                "description": "d",
-                "source": {"type": "base64", "media_type": "application/zip", "data": "UEsFBg=="},
-            },
+            inline_skill(),  # type: ignore[list-item]
         ],
     )
     retrieved = client.containers.retrieve(created.id)

@@ -374,6 +374,9 @@ def test_mapping_and_xcom(
     native: bool, load: LoadDag, containers_server: LocalServer, airflow_database: Path
 ) -> None:
     """Mapped tasks and arguments from XCom send what they should, with text and with native rendering."""
+    containers_server.add_file("file-1")
+    for _ in range(2):
+        containers_server.add_skill("skill_1")
     run = run_dag(load(MAPPED.format(native=native)), airflow_database)
 
     assert {"success"} == set(run.tasks.values()), run.tasks

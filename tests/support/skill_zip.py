@@ -6,6 +6,7 @@ import base64
 import io
 import zipfile
 from collections.abc import Mapping
+from typing import Any
 
 
 def skill_md(name: str = "s", description: str = "d") -> bytes:
@@ -28,7 +29,7 @@ def skill_zip(name: str = "s", description: str = "d", **files: bytes) -> bytes:
     return make_zip(entries | {f"{name}/{path}": data for path, data in files.items()})
 
 
-def inline_skill(name: str = "s", description: str = "d", data: bytes | None = None) -> dict[str, object]:
+def inline_skill(name: str = "s", description: str = "d", data: bytes | None = None) -> dict[str, Any]:
     """An inline skill of a create call."""
     content = base64.b64encode(skill_zip(name, description) if data is None else data).decode()
     source = {"type": "base64", "media_type": "application/zip", "data": content}

@@ -29,7 +29,8 @@ class ContainerResponses:
         if "file_ids" not in body and "skills" not in body:
             return json_response(self._show(self._backend.create(body)))
         async with self._stager.staged(body) as staged:
-            return json_response(self._show(self._backend.create(body, staged.install)))
+            install = None if staged.is_empty else staged.install
+            return json_response(self._show(self._backend.create(body, install)))
 
     async def retrieve(self, request: ApiRequest) -> Response:
         """``GET /v1/containers/{container_id}``."""

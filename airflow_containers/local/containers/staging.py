@@ -41,18 +41,32 @@ _INLINE_VERSION = "inline"
 class Staged:
     """What waits in a temporary folder for its container."""
 
-    def __init__(self, folder: Path, blobs: Blobs, container_files: ContainerFileBackend) -> None:
-        self.folder = folder
+    def __init__(self, blobs: Blobs, container_files: ContainerFileBackend) -> None:
         self.files: list[tuple[File, Content]] = []
+        self.is_empty = True
+        self._folder = blobs.temporary()
         self._blobs = blobs
         self._container_files = container_files
+
+    @property
+    def folder(self) -> Path:
+        """The temporary folder, made when it is first asked for."""
+        if self.is_empty:
+            self._folder.mkdir(mode=0o700)
+            self.is_empty = False
+        return self._folder
+
+    async def discard(self) -> None:
+        """Remove what was not installed."""
+        if not self.is_empty:
+            await asyncio.to_thread(remove_tree, self._folder)
 
     def install(self, container_id: str) -> None:
         """Move everything into a container; call it in the transaction that makes the container."""
         for file, content in self.files:
             path = self._container_files.choose_path(file.filename)
             self._container_files.insert(container_id, path, "user", content)
-        skills = self.folder / "skills"
+        skills = self._folder / "skills"
         if skills.exists():
             put(skills, self._blobs.container(container_id) / "skills")
 
@@ -76,8 +90,7 @@ class Stager:
         :raises UnknownSkillReferenceError: when there is no such skill, or it has no such version.
         :raises InvalidSkillError: when an inline skill breaks a rule.
         """
-        staged = Staged(self._blobs.temporary(), self._blobs, self._container_files)
-        staged.folder.mkdir(mode=0o700)
+        staged = Staged(self._blobs, self._container_files)
         try:
             for index, file_id in enumerate(request.get("file_ids", ())):
                 await self._copy(staged, f"file_ids[{index}]", file_id)
@@ -86,7 +99,7 @@ class Stager:
                 await self._unpack(staged, f"skills[{index}]", skill, budget)
             yield staged
         finally:
-            await asyncio.to_thread(remove_tree, staged.folder)
+            await staged.discard()
 
     async def _copy(self, staged: Staged, param: str, file_id: str) -> None:
         file = self._files.refer(param, file_id)
@@ -101,17 +114,16 @@ class Stager:
         staged.files.append((file, Content(target, file.bytes, file.sha256)))
 
     async def _unpack(self, staged: Staged, param: str, skill: dict[str, Any], budget: Budget) -> None:
-        target = staged.folder / f"unpacked-{param}"
+        version = None if skill["type"] == "inline" else self._refer(param, skill)
+        if skill["type"] != "inline" and version is None:
+            return
+        target = staged.folder / "unpacked"
         target.mkdir()
-        if skill["type"] == "inline":
+        if version is None:
             field = f"{param}.source.data"
             name = await asyncio.to_thread(_unpack_inline, skill, field, target, budget)
             label = f"{name}-{_INLINE_VERSION}"
         else:
-            version = self._refer(param, skill)
-            if version is None:
-                target.rmdir()
-                return
             try:
                 with self._skills.content(version).path.open("rb") as source:
                     await asyncio.to_thread(_unpack, source, param, target, budget)
