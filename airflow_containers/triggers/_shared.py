@@ -217,7 +217,8 @@ class SharedService:
         async with aclosing(self._each(page, within)) as containers:
             async for container in containers:
                 if container.id == container_id:
-                    return container
+                    found: Container = container
+                    return found
         return None
 
     async def files(self, container_id: str, *, within: float) -> list[ContainerFile]:

@@ -1,0 +1,148 @@
+"""Where a download task writes to: a folder of the worker, or one in a store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import threading
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from airflow_containers.operators._stores import StorePath, file_mode, is_url, open_url
+from airflow_containers.operators._transfers import FileTransferError, Limits, TransfersStoppedError
+
+if TYPE_CHECKING:
+    from airflow_containers.api import ContainerFile
+    from airflow_containers.hooks.container import ContainerHook
+
+_CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """One file to fetch.
+
+    :param file: the file, as the service describes it.
+    :param name: what it is called where it is written.
+    """
+
+    file: ContainerFile
+    name: str
+
+
+class Target:
+    """Writes files from a container; a context manager, for what it keeps on the worker meanwhile.
+
+    :param hook: fetches them.
+    :param container_id: the container.
+    :param place: path of a folder of the worker, or URL of one in a store.
+    :param limits: what the task may fetch; files of unknown size are counted while they come.
+    :param stopped: set when the task ends.
+    """
+
+    def __init__(
+        self,
+        hook: ContainerHook,
+        container_id: str,
+        place: str,
+        *,
+        limits: Limits,
+        stopped: threading.Event,
+    ) -> None:
+        self._hook = hook
+        self._container_id = container_id
+        self._limits = limits
+        self._stopped = stopped
+        self._stack = ExitStack()
+        self._place = open_url(place) if is_url(place) else Path(place)
+        self._mode = file_mode()
+
+    def __enter__(self) -> Self:
+        if isinstance(self._place, Path):
+            try:
+                self._place.mkdir(parents=True, exist_ok=True)
+            except FileExistsError:
+                raise FileTransferError(f"{self._place} is there and is no folder") from None
+            self._folder = self._place
+        else:
+            temporary = tempfile.TemporaryDirectory(prefix="airflow-containers-", ignore_cleanup_errors=True)
+            self._folder = Path(self._stack.enter_context(temporary))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def take(self, download: Download) -> dict[str, Any]:
+        """Fetch a file, check it, and put it where it belongs.
+
+        :returns: ``path`` in the container, ``id``, ``target``, ``bytes`` and ``sha256``.
+        """
+        self._go_on()
+        file, here = download.file, self._folder / download.name
+        try:
+            size, digest = self._fetch(file, here)
+            if isinstance(self._place, StorePath):
+                target = self._place / download.name
+                target.write(here, self._go_on)
+                written = target.url
+            else:
+                _give_mode(here, self._mode)
+                written = str(here)
+        finally:
+            if isinstance(self._place, StorePath):
+                here.unlink(missing_ok=True)
+        return {"path": file.path, "id": file.id, "target": written, "bytes": size, "sha256": digest}
+
+    def _fetch(self, file: ContainerFile, here: Path) -> tuple[int, str]:
+        if file.bytes is not None:
+            downloaded = self._hook.download_container_file(
+                self._container_id, file.id, here, expected_bytes=file.bytes
+            )
+            return downloaded.bytes, downloaded.sha256
+        return self._fetch_unknown(file, here)
+
+    def _fetch_unknown(self, file: ContainerFile, here: Path) -> tuple[int, str]:
+        """Fetch a file whose size the list does not tell, and stop where it becomes too much."""
+        size, digest = 0, hashlib.sha256()
+        handle, name = tempfile.mkstemp(suffix=".part", prefix=".", dir=here.parent)
+        part = Path(name)
+        try:
+            with (
+                os.fdopen(handle, "wb") as target,
+                self._hook.open_container_file(self._container_id, file.id) as source,
+            ):
+                told = getattr(source, "size", None)
+                if isinstance(told, int):
+                    Limits(1, self._limits.bytes_left).add(_named(file), told)
+                while piece := source.read(_CHUNK):
+                    self._go_on()
+                    self._limits.add(_named(file), len(piece), files=0)
+                    digest.update(piece)
+                    target.write(piece)
+                    size += len(piece)
+            part.replace(here)
+        finally:
+            with suppress(FileNotFoundError):
+                part.unlink()
+        return size, digest.hexdigest()
+
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise TransfersStoppedError
+
+
+def _named(file: ContainerFile) -> str:
+    return f"{file.path or 'a file without a path'} ({file.id})"
+
+
+def _give_mode(path: Path, mode: int) -> None:
+    """Make a file readable for whom the worker's umask allows: it was made for nobody else."""
+    # Never that of what a link points to, should somebody have put one there in the meantime.
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fchmod(handle, mode)
+    finally:
+        os.close(handle)
