@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_containers.container_paths import is_pattern
 from airflow_containers.operators._stores import StorePath, is_url, open_url
-from airflow_containers.operators._transfers import FileTransferError, Limits, TransfersStoppedError
+from airflow_containers.operators._transfers import FileTransferError, Limits, go_on
 
 if TYPE_CHECKING:
     from airflow_containers.api.bodies import Source
@@ -99,11 +99,7 @@ class Sources:
         """Return a source that can be read only until the task ends."""
         from airflow_containers.api.bodies import WatchedSource
 
-        return WatchedSource(source, self._go_on, lambda _: self._go_on())
-
-    def _go_on(self) -> None:
-        if self._stopped.is_set():
-            raise TransfersStoppedError
+        return WatchedSource(source, lambda: go_on(self._stopped), lambda _: go_on(self._stopped))
 
     def _put(self, found: dict[str, Upload], upload: Upload) -> None:
         if upload.label in found:
@@ -181,7 +177,7 @@ class Sources:
         copied = Limits(1, self._limits.bytes_left)
         with place.open() as source, copy.open("xb") as target:
             while piece := source.read(_CHUNK):
-                self._go_on()
+                go_on(self._stopped)
                 copied.add(place.url, len(piece), files=0)
                 target.write(piece)
         return PathSource(copy, posixpath.basename(place.path))

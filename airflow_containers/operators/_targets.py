@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from airflow_containers.operators._stores import StorePath, file_mode, is_url, open_url
-from airflow_containers.operators._transfers import FileTransferError, Limits, TransfersStoppedError
+from airflow_containers.operators._transfers import FileTransferError, Limits, go_on
 
 if TYPE_CHECKING:
     from airflow_containers.api import ContainerFile
@@ -80,13 +80,13 @@ class Target:
 
         :returns: ``path`` in the container, ``id``, ``target``, ``bytes`` and ``sha256``.
         """
-        self._go_on()
+        go_on(self._stopped)
         file, here = download.file, self._folder / download.name
         try:
             size, digest = self._fetch(file, here)
             if isinstance(self._place, StorePath):
                 target = self._place / download.name
-                target.write(here, self._go_on)
+                target.write(here, lambda: go_on(self._stopped))
                 written = target.url
             else:
                 _give_mode(here, self._mode)
@@ -118,7 +118,7 @@ class Target:
                 if isinstance(told, int):
                     Limits(1, self._limits.bytes_left).add(_named(file), told)
                 while piece := source.read(_CHUNK):
-                    self._go_on()
+                    go_on(self._stopped)
                     self._limits.add(_named(file), len(piece), files=0)
                     digest.update(piece)
                     target.write(piece)
@@ -128,10 +128,6 @@ class Target:
             with suppress(FileNotFoundError):
                 part.unlink()
         return size, digest.hexdigest()
-
-    def _go_on(self) -> None:
-        if self._stopped.is_set():
-            raise TransfersStoppedError
 
 
 def _named(file: ContainerFile) -> str:

@@ -35,6 +35,15 @@ class TransfersStoppedError(Exception):
     """This transfer was given up because the task is ending."""
 
 
+def go_on(stopped: threading.Event) -> None:
+    """Return unless the task is ending.
+
+    :raises TransfersStoppedError: if it is.
+    """
+    if stopped.is_set():
+        raise TransfersStoppedError
+
+
 class LimitError(AirflowFailException):  # type: ignore[misc, unused-ignore]
     """There is more to transfer than the task is allowed to."""
 
@@ -145,14 +154,13 @@ class Transfers(Generic[ItemT, ResultT]):
         finally:
             self._stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
-            # After a kill or a time-out there are a few seconds for everything. Nobody would be told of the end
-            # of what was cancelled in the queue.
+            # After a kill or a time-out there are a few seconds for everything. Of what was cancelled in the
+            # queue nobody would ever be told that it has ended.
             wait([future for future in futures if not future.cancelled()], timeout=patience)
 
     def _one(self, item: ItemT) -> ResultT:
         try:
-            if self._stopped.is_set():
-                raise TransfersStoppedError
+            go_on(self._stopped)
             result = self._work(item)
         except BaseException as error:
             with self._lock:
