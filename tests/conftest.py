@@ -66,3 +66,13 @@ def example_connections(gateway: Gateway, example_secrets: Secrets, monkeypatch:
     """All that the example DAGs need, as environment variables."""
     for name, value in example_secrets.environment(gateway.base_url).items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def file_systems() -> None:
+    """Makes Airflow forget the file systems that it keeps for the life of a process."""
+    try:
+        from airflow.sdk.io import store
+    except ImportError:  # before Airflow 3.0
+        from airflow.io import store
+    store._STORE_CACHE.clear()

@@ -20,6 +20,7 @@ from tests.support.isolation import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
 WAITING = (REPOSITORY / "docs" / "waiting.md").read_text()
+FILE_SYSTEM = (REPOSITORY / "docs" / "file-system.md").read_text()
 LOCAL_SERVER = (REPOSITORY / "docs" / "local-server.md").read_text()
 
 
@@ -52,6 +53,55 @@ def test_waiting_dag_runs(
     tasks = ("create", "keep", "ready", "work", "delete")
     assert {(name, -1): "success" for name in tasks} == run.tasks
     containers_server.assert_nothing_left()
+
+
+@pytest.fixture
+def file_system_dag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, airflow_database: Path) -> Any:
+    """The DAG of the guide to the file system, in a bundle of its own."""
+    source = next(block for block in _blocks(FILE_SYSTEM, "python") if "with DAG(" in block)
+    file = tmp_path / "file_system_dag.py"
+    file.write_text(source)
+    bundle = {
+        "name": "file_system",
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(tmp_path)},
+    }
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([bundle]))
+    return load_dag(file)
+
+
+def test_file_system_dag_runs(
+    file_system_dag: Any,
+    containers_server: LocalServer,
+    containers_connection: str,
+    file_systems: None,
+    airflow_database: Path,
+) -> None:
+    """The DAG of the guide to the file system writes, hands a path over, and reads by it."""
+    run = run_dag(file_system_dag, airflow_database)
+
+    assert {-1: 45} == run.xcoms("total")
+    containers_server.assert_nothing_left()
+
+
+def test_file_system_examples_run(
+    containers_connection: str, file_systems: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the guide shows of paths works for a container and a folder."""
+    from airflow_containers.api import CreateContainerRequest
+    from airflow_containers.hooks.container import ContainerHook
+
+    with ContainerHook() as hook:
+        container = hook.create_container(CreateContainerRequest(name="guide"))
+    names = {"container_id": container.id, "folder": tmp_path}
+    blocks = [block for block in _blocks(FILE_SYSTEM, "python") if "with DAG(" not in block]
+    for block in blocks:
+        exec(block, names)
+
+    assert 2 == len(blocks)
+    assert "city" == names["head"]
+    assert re.fullmatch(r"[0-9a-f]{32}-report\.csv report\.csv 19\n", capsys.readouterr().out)
+    assert "city,amount\nOslo,3\n" == (tmp_path / "report.csv").read_text()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,17 @@ def test_sweep(gateway: Gateway, airflow_database: Path) -> None:
     (looked,), (swept,) = run.xcoms("look").values(), run.xcoms("sweep").values()
     assert [container["id"]] == looked["container_ids"] == swept["container_ids"]
     assert (0, 1) == (looked["deleted"], swept["deleted"])
+    gateway.server.assert_nothing_left()
+
+
+def test_file_system(gateway: Gateway, file_systems: None, airflow_database: Path, tmp_path: Path) -> None:
+    """A table is written into a container, read from there, and the result is kept where the run says."""
+    run = _run("container_file_system", airflow_database, {"results": f"file://{tmp_path}/results"})
+
+    tasks = ("create_for_orders", "put_orders", "add_up", "keep", "delete_for_orders")
+    assert {(name, -1): "success" for name in tasks} == run.tasks
+    assert {-1: {"orders.csv": 33, "totals.json": 22}} == run.xcoms("keep")
+    assert {"Oslo": 8, "Rome": 4} == json.loads((tmp_path / "results" / "totals.json").read_text())
     gateway.server.assert_nothing_left()
 
 
