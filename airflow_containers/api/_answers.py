@@ -22,6 +22,7 @@ from airflow_containers.api.retry import Answer, NoAnswer, Outcome, Sent, is_quo
 _GONE = re.compile(r"container is expired|container with id .* not found", re.IGNORECASE | re.DOTALL)
 _CONTAINER = re.compile(r"^(?!Invalid URL).*\bcontainer\b", re.IGNORECASE | re.DOTALL)
 _FILE = re.compile(r"^(?!Invalid URL).*\bc?file", re.IGNORECASE | re.DOTALL)
+_THING = re.compile(r"^(?!Invalid URL).*\b(?:file|upload|part|skill|version)", re.IGNORECASE | re.DOTALL)
 _SCOPES = re.compile(r"missing scopes|insufficient permissions", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _MAX_DETAIL = 500
@@ -176,7 +177,7 @@ def _read_error(call: Call[Any], raw: RawAnswer, redactor: Redactor, base_url: s
     # Only the service speaks in an error envelope; the title of a page may be anybody's.
     spoken = detail if isinstance(envelope.get("message"), str) else ""
     kind = _error_class(call, raw.status, spoken, quota=quota is not None)
-    advice = _advice(kind, raw, base_url, redactor)
+    advice = _advice(kind, raw, spoken, base_url, redactor)
     message = f"{call}: HTTP {raw.status}: {detail}{_reference(known)}"
     if advice:
         message = f"{message.removesuffix('.')}. {advice}"
@@ -246,7 +247,9 @@ def _error_class(call: Call[Any], status: int, detail: str, *, quota: bool) -> t
     return by_status.get(status, errors.ServerError if status >= 500 else errors.BadRequestError)
 
 
-def _advice(kind: type[errors.APIStatusError], raw: RawAnswer, base_url: str, redactor: Redactor) -> str:
+def _advice(
+    kind: type[errors.APIStatusError], raw: RawAnswer, spoken: str, base_url: str, redactor: Redactor
+) -> str:
     if kind is errors.RedirectError:
         place = _place(redactor.text(raw.headers.get("location", "")))
         return (
@@ -256,10 +259,10 @@ def _advice(kind: type[errors.APIStatusError], raw: RawAnswer, base_url: str, re
     if kind is errors.AuthenticationError:
         return "Check the API key of the connection"
     if kind is errors.PermissionDeniedError:
-        return "The key needs read and write access to containers; change its scopes or use another key"
+        return "The key needs read and write access to containers and their files; change its scopes or use another key"
     if kind is errors.QuotaExceededError:
         return "Waiting does not help: check the plan, the budget or the credit of the account"
-    if kind is errors.NotFoundError:
+    if kind is errors.NotFoundError and not _THING.search(spoken):
         return f"The base URL ({base_url}) may be wrong: it has to end where '/containers' begins"
     if kind is errors.ContainerFileNotFoundError:
         return "List the container's files to see what there is; a list may name files that are not"

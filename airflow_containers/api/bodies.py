@@ -15,7 +15,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Final, Protocol, cast, runtime_checkable
 
 from airflow_containers.api.errors import InvalidRequestError, LocalFileError, SourceChangedError
 
@@ -119,9 +119,7 @@ class WatchedSource:
     :param on_piece: called with each piece that was read.
     """
 
-    def __init__(
-        self, source: Source, on_open: Callable[[], None], on_piece: Callable[[bytes], None]
-    ) -> None:
+    def __init__(self, source: Source, on_open: Callable[[], None], on_piece: Callable[[bytes], Any]) -> None:
         self.source = source
         self.name = source.name
         self.size = source.size
@@ -129,30 +127,62 @@ class WatchedSource:
         self._on_piece = on_piece
 
     def open(self) -> BinaryIO:
-        """Return the source's own stream, watched."""
+        """Return the source's own stream, watched. It can be read and closed, no more."""
         stream = self.source.open()
         self._on_open()
-        return io.BufferedReader(_Watched(stream, self._on_piece), CHUNK_BYTES)
+        return cast(BinaryIO, _Stream(stream, on_piece=self._on_piece))
 
 
-class _Watched(io.RawIOBase):
-    def __init__(self, stream: BinaryIO, on_piece: Callable[[bytes], None]) -> None:
+class PartOfSource:
+    """Some bytes from the middle of a source whose streams can seek.
+
+    :param source: the whole.
+    :param start: the first byte.
+    :param size: how many bytes.
+    :param name: what the receiver is told.
+    """
+
+    def __init__(self, source: Source, start: int, size: int, name: str) -> None:
+        self.source = source
+        self.start = start
+        self.size = size
+        self.name = name
+
+    def open(self) -> BinaryIO:
+        """Return a stream that ends with the part. It can be read and closed, no more.
+
+        The last part goes on to the end of the source, so that one that grew is noticed.
+        """
+        stream = self.source.open()
+        try:
+            stream.seek(self.start)
+        except BaseException:
+            stream.close()
+            raise
+        is_last = self.start + self.size >= self.source.size
+        return cast(BinaryIO, _Stream(stream, left=None if is_last else self.size))
+
+
+class _Stream:
+    """Another stream, watched, or up to some byte only."""
+
+    def __init__(
+        self, stream: BinaryIO, *, on_piece: Callable[[bytes], Any] | None = None, left: int | None = None
+    ) -> None:
         self._stream = stream
         self._on_piece = on_piece
+        self._left = left
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        piece = self._stream.read(len(buffer))
-        buffer[: len(piece)] = piece
-        self._on_piece(piece)
-        return len(piece)
+    def read(self, size: int) -> bytes:
+        piece = self._stream.read(size if self._left is None else min(size, self._left))
+        if self._left is not None:
+            self._left -= len(piece)
+        if self._on_piece is not None:
+            self._on_piece(piece)
+        return piece
 
     def close(self) -> None:
-        if not self.closed:
-            self._stream.close()
-        super().close()
+        self._stream.close()
 
 
 class JsonBody:

@@ -6,8 +6,13 @@ import binascii
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from airflow_containers.api.bodies import JsonBody, Source, gathered, read_whole
+
+_ENCODED_AT_A_TIME: Final = 3 * 16 * 1024
+"""Bytes; divisible by 3, so that the texts can be joined. What fits into a processor's cache is encoded a
+quarter faster than 256 KiB are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +49,11 @@ class SkillZip:
         """
         rest = b""
         for piece in read_whole(self.source):
-            # Whole groups of three bytes, so that the texts of the pieces can be joined.
-            whole = rest + piece
+            whole = memoryview(rest + piece)
             end = len(whole) - len(whole) % 3
-            rest = whole[end:]
-            yield binascii.b2a_base64(memoryview(whole)[:end], newline=False)
+            rest = bytes(whole[end:])
+            for start in range(0, end, _ENCODED_AT_A_TIME):
+                yield binascii.b2a_base64(whole[start : min(end, start + _ENCODED_AT_A_TIME)], newline=False)
         if rest:
             yield binascii.b2a_base64(rest, newline=False)
 

@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 
 from airflow_containers import provider_info
 from airflow_containers.hooks import _base_url
+from airflow_containers.hooks._files import FileMethods
 from airflow_containers.hooks._skills import SkillMethods
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _TEST_TIMEOUT = 15.0
 """Seconds. A person waits for the answer, and proxies before Airflow's UI give up after 30 or 60."""
 
 
-class ContainerHook(SkillMethods, BaseHook):  # type: ignore[misc, unused-ignore]
+class ContainerHook(FileMethods, SkillMethods, BaseHook):  # type: ignore[misc, unused-ignore]
     """Calls the Containers API with an Airflow connection.
 
     The connection is of type ``openai_containers``: ``password`` is the API key, ``host`` the base URL
