@@ -98,45 +98,50 @@ class LocalApp:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = ApiRequest(scope, receive)
-        method, path = request.method, scope["path"]
-        admin = path.startswith(admin_urls.PREFIX)
-        router = self._services.admin if admin else self._services.api
-        found = router.find(path)
-        endpoint = found[0].get(method) if found is not None else None
-        streams = endpoint is not None and endpoint.streams
+        admin = scope["path"].startswith(admin_urls.PREFIX)
         request_id = "" if admin else self._services.ids.request_id()
-        response: Response | None = None
-        fault = None if admin else self._faults.take_before_reading(method, path)
-        if fault is not None:
-            request.reader.reset_after = fault.reset_reading_after
-        started = 0.0
+        fault = None if admin else self._faults.take_before_reading(request.method, scope["path"])
         try:
-            if not streams or fault is not None:
+            response, fault = await self._respond(request, fault, admin=admin)
+        except ClientDisconnect:
+            # Part of a request is no request: it is not carried out, and there is nobody to answer.
+            return
+        if not admin:
+            self._finish(request, response, request_id, fault)
+        if fault is None and response is not None:
+            await response(scope, receive, send)
+        else:
+            await delivery.deliver(response, fault, scope, receive, send)
+
+    async def _respond(
+        self, request: ApiRequest, fault: Fault | None, *, admin: bool
+    ) -> tuple[Response | None, Fault | None]:
+        """The answer, ``None`` when the connection is to be reset, and the fault that has touched it."""
+        method, path = request.method, request.scope["path"]
+        found = (self._services.admin if admin else self._services.api).find(path)
+        endpoint = found[0].get(method) if found is not None else None
+        response: Response | None
+        try:
+            if fault is not None:
+                request.reader.reset_after = fault.reset_reading_after
+                await request.reader.drain(sys.maxsize)
+            if endpoint is None or not endpoint.streams:
                 await request.load(self._max_body_bytes)
-            started = time.perf_counter()
-            if admin:
+            if not admin:
+                fault = self._faults.take(method, path, lambda: self._name(request))
+            if fault is None:
                 response = await self._answer(request, found)
             else:
-                fault = self._faults.take(method, path, lambda: self._name(request))
-                response = await self._answer_api(request, found, fault)
-            await self._drain(request, response)
+                response = await self._answer_under(fault, request, found)
+            if not request.reader.is_done:
+                await self._drain(request, response)
         except PayloadTooLargeError as error:
             response = error_response(error)
             await self._drain(request, response)
             response.headers["connection"] = "close"
         except ResetOrderedError:
             response = None
-        except ClientDisconnect:
-            # Part of a request is no request: it is not carried out, and there is nobody to answer.
-            return
-        if not admin:
-            ended = time.perf_counter()
-            seconds = ended - max(started or ended, request.reader.ended)
-            self._finish(request, response, request_id, fault, seconds)
-        if fault is None and response is not None:
-            await response(scope, receive, send)
-        else:
-            await delivery.deliver(response, fault, scope, receive, send)
+        return response, fault
 
     async def _drain(self, request: ApiRequest, response: Response | None) -> None:
         reader = request.reader
@@ -144,12 +149,8 @@ class LocalApp:
         if not reader.is_done and response is not None and not await reader.drain(limit):
             response.headers["connection"] = "close"
 
-    async def _answer_api(
-        self, request: ApiRequest, found: Found | None, fault: Fault | None
-    ) -> Response | None:
-        """The answer, or ``None`` when the connection is to be reset."""
-        if fault is None:
-            return await self._answer(request, found)
+    async def _answer_under(self, fault: Fault, request: ApiRequest, found: Found | None) -> Response | None:
+        """The answer as ``fault`` wants it, or ``None`` when the connection is to be reset."""
         planned = fault.answer()
         response: Response | None = None
         if fault.when == "before" and fault.delay:
@@ -209,8 +210,9 @@ class LocalApp:
         response: Response | None,
         request_id: str,
         fault: Fault | None,
-        seconds: float,
     ) -> None:
+        reader = request.reader
+        seconds = time.perf_counter() - reader.ended if reader.is_done else 0.0
         if response is not None:
             # Written straight into the list: on a plain create, three lookups by name are a visible share.
             response.raw_headers += [
@@ -220,7 +222,7 @@ class LocalApp:
             ]
             if fault is not None:
                 _override(response.headers, fault)
-        size = request.reader.size
+        size = reader.size
         body: object = request.form_summary
         if body is None and size:
             body = request.parsed()

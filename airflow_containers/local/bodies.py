@@ -70,6 +70,7 @@ class BodyReader:
         :param limit: bytes, at most.
         :raises PayloadTooLargeError: when there are more.
         """
+        # Most bodies come in one piece, and for these every call counts.
         chunk = await self.read()
         if self.is_done and self.size <= limit:
             return chunk

@@ -92,7 +92,15 @@ class ContainerBackend:
         minutes = request.get("expires_after", {}).get("minutes", DEFAULT_MINUTES)
         memory = request.get("memory_limit", DEFAULT_MEMORY)
         requested = _requested(request)
-        rest = (request["name"], now, now, minutes, memory, json.dumps(shown), json.dumps(requested))
+        rest = (
+            request["name"],
+            now,
+            now,
+            minutes,
+            memory,
+            json.dumps(shown),
+            json.dumps(requested) if requested else "{}",
+        )
         with self._ids.container_ids() as candidates:
             for container_id in candidates:
                 try:

@@ -26,11 +26,10 @@ class ContainerResponses:
     async def create(self, request: ApiRequest) -> Response:
         """``POST /v1/containers``."""
         body = request.json_object(CREATE)
-        if "file_ids" not in body and "skills" not in body:
+        if not self._stager.has_work(body):
             return json_response(self._show(self._backend.create(body)))
         async with self._stager.staged(body) as staged:
-            install = None if staged.is_empty else staged.install
-            return json_response(self._show(self._backend.create(body, install)))
+            return json_response(self._show(self._backend.create(body, staged.install)))
 
     async def retrieve(self, request: ApiRequest) -> Response:
         """``GET /v1/containers/{container_id}``."""

@@ -82,6 +82,17 @@ class Stager:
         self._container_files = container_files
         self._skills = skills
 
+    def has_work(self, request: dict[str, Any]) -> bool:
+        """Whether a checked request gives the container anything that is here."""
+        if "file_ids" not in request and "skills" not in request:
+            return False
+        return bool(request.get("file_ids")) or any(
+            skill["type"] == "inline"
+            or not skill["skill_id"].startswith(_CURATED)
+            or self._skills.exists(skill["skill_id"])
+            for skill in request.get("skills", ())
+        )
+
     @contextlib.asynccontextmanager
     async def staged(self, request: dict[str, Any]) -> AsyncIterator[Staged]:
         """Copy the Files and unpack the skills of a checked request; what is not installed is removed.

@@ -128,6 +128,13 @@ class SkillBackend:
             put(content.path, self._blobs.skill_version(skill_id, version))
         return SkillVersion(cursor.lastrowid or 0, *values)
 
+    def exists(self, skill_id: str) -> bool:
+        """Whether there is such a skill."""
+        row = self._store.execute(
+            "SELECT 1 FROM skills WHERE id = ? AND deleted IS NULL", (skill_id,)
+        ).fetchone()
+        return row is not None
+
     def retrieve(self, skill_id: str) -> Skill:
         """Find a skill.
 
