@@ -80,7 +80,7 @@ def test_file_system_dag_runs(
     """The DAG of the guide to the file system writes, hands a path over, and reads by it."""
     run = run_dag(file_system_dag, airflow_database)
 
-    assert {-1: 45} == run.xcoms("total")
+    assert {-1: "They add up to 45"} == run.xcoms("total")
     containers_server.assert_nothing_left()
 
 
@@ -88,6 +88,7 @@ def test_file_system_examples_run(
     containers_connection: str, file_systems: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What the guide shows of paths works for a container and a folder."""
+    import airflow_containers.filesystems.paths  # noqa: F401 - as the guide says for Airflow up to 3.1
     from airflow_containers.api import CreateContainerRequest
     from airflow_containers.hooks.container import ContainerHook
 
