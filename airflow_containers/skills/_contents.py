@@ -16,6 +16,9 @@ from airflow_containers.skills._limits import MAX_FILE_BYTES, MAX_FILES, MAX_ZIP
 
 CHUNK_BYTES: Final = 256 * 1024
 _UNIX: Final = 3
+_LOST_MODES: Final = (0, 0o600)
+"""What libraries write for a file of whose permissions they were told nothing; zipfile the second."""
+
 _MAX_SHOWN: Final = 5
 _BROKEN: Final = (
     zipfile.BadZipFile,
@@ -82,8 +85,8 @@ def read_zip(path: Path) -> Contents:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             _check_bounds(path, entries)
             top = _common_folder([entry.filename for entry in entries])
-            # A service that packs anew may leave the permissions out; then nothing is known of them.
-            kept = any(stat.S_IMODE(entry.external_attr >> 16) for entry in entries)
+            # A service that packs anew may lose the permissions; then nothing is known of them.
+            kept = any(stat.S_IMODE(entry.external_attr >> 16) not in _LOST_MODES for entry in entries)
             files = [_content(archive, entry, top, kept=kept) for entry in entries]
     except OSError as error:
         raise SkillError(f"{path}: it cannot be read ({error.strerror})") from None
