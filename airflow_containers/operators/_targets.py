@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -61,15 +60,18 @@ class Target:
         self._mode = file_mode()
 
     def __enter__(self) -> Self:
+        inside = None
         if isinstance(self._place, Path):
             try:
                 self._place.mkdir(parents=True, exist_ok=True)
             except FileExistsError:
                 raise FileTransferError(f"{self._place} is there and is no folder") from None
-            self._folder = self._place
-        else:
-            temporary = tempfile.TemporaryDirectory(prefix="airflow-containers-", ignore_cleanup_errors=True)
-            self._folder = Path(self._stack.enter_context(temporary))
+            # In the same file system, from where a file is moved in place in one step.
+            inside = self._place
+        temporary = tempfile.TemporaryDirectory(
+            prefix=".airflow-containers-", dir=inside, ignore_cleanup_errors=True
+        )
+        self._folder = Path(self._stack.enter_context(temporary))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,56 +91,48 @@ class Target:
                 target.write(here, lambda: go_on(self._stopped))
                 written = target.url
             else:
-                _give_mode(here, self._mode)
-                written = str(here)
+                # It was made for nobody else; the next task may run as another user.
+                here.chmod(self._mode)
+                # A link that is there is replaced, and not followed.
+                written = str(here.replace(self._place / download.name))
         finally:
-            if isinstance(self._place, StorePath):
-                here.unlink(missing_ok=True)
+            here.unlink(missing_ok=True)
         return {"path": file.path, "id": file.id, "target": written, "bytes": size, "sha256": digest}
 
     def _fetch(self, file: ContainerFile, here: Path) -> tuple[int, str]:
-        if file.bytes is not None:
-            downloaded = self._hook.download_container_file(
-                self._container_id, file.id, here, expected_bytes=file.bytes
-            )
-            return downloaded.bytes, downloaded.sha256
-        return self._fetch_unknown(file, here)
+        if file.bytes is None:
+            return self._fetch_unknown(file, here)
+        from airflow_containers.api.endpoints import container_file_content
+        from airflow_containers.hooks._progress import TransferLog
+
+        progress = TransferLog(self._hook.log, f"Fetching {_named(file)}", file.bytes)
+
+        def reached(size: int) -> None:
+            go_on(self._stopped)
+            progress.reached(size)
+
+        call = container_file_content(self._container_id, file.id)
+        downloaded = self._hook.get_conn().download(call, here, expected_bytes=file.bytes, progress=reached)
+        progress.end(downloaded.bytes)
+        return downloaded.bytes, downloaded.sha256
 
     def _fetch_unknown(self, file: ContainerFile, here: Path) -> tuple[int, str]:
         """Fetch a file whose size the list does not tell, and stop where it becomes too much."""
         size, digest = 0, hashlib.sha256()
-        handle, name = tempfile.mkstemp(suffix=".part", prefix=".", dir=here.parent)
-        part = Path(name)
-        try:
-            with (
-                os.fdopen(handle, "wb") as target,
-                self._hook.open_container_file(self._container_id, file.id) as source,
-            ):
-                told = getattr(source, "size", None)
-                if isinstance(told, int):
-                    Limits(1, self._limits.bytes_left).add(_named(file), told)
-                while piece := source.read(_CHUNK):
-                    go_on(self._stopped)
-                    self._limits.add(_named(file), len(piece), files=0)
-                    digest.update(piece)
-                    target.write(piece)
-                    size += len(piece)
-            part.replace(here)
-        finally:
-            with suppress(FileNotFoundError):
-                part.unlink()
+        with (
+            here.open("xb") as target,
+            self._hook.open_container_file(self._container_id, file.id) as source,
+        ):
+            if source.size is not None:
+                Limits(1, self._limits.bytes_left).add(_named(file), source.size)
+            while piece := source.read(_CHUNK):
+                go_on(self._stopped)
+                self._limits.add(_named(file), len(piece), files=0)
+                digest.update(piece)
+                target.write(piece)
+                size += len(piece)
         return size, digest.hexdigest()
 
 
 def _named(file: ContainerFile) -> str:
     return f"{file.path or 'a file without a path'} ({file.id})"
-
-
-def _give_mode(path: Path, mode: int) -> None:
-    """Make a file readable for whom the worker's umask allows: it was made for nobody else."""
-    # Never that of what a link points to, should somebody have put one there in the meantime.
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        os.fchmod(handle, mode)
-    finally:
-        os.close(handle)

@@ -109,7 +109,7 @@ class _FileOperator(BaseOperator):
 
         for line in lines if len(lines) <= _LINES else ():
             self.log.info("%s", line)
-        self.log.info("%s: %d files, %s, in %.1f s", what, len(lines), size_text(size), seconds)
+        self.log.info("%s %d file(s), %s, in %.1f s", what, len(lines), size_text(size), seconds)
 
 
 class UploadToContainerOperator(_FileOperator):
@@ -208,12 +208,12 @@ class UploadToContainerOperator(_FileOperator):
                 self._all_or_skip(uploads)
                 files = self._send(hook, stopped, uploads)
         report_lineage(self, [location for upload in uploads if (location := upload.location)], [])
+        sent = list(zip((upload.label for upload in uploads), files, strict=True))
         described = [
-            {"source": upload.label, "id": file.id, "path": file.path, "bytes": file.bytes}
-            for upload, file in zip(uploads, files, strict=True)
+            {"source": label, "id": file.id, "path": file.path, "bytes": file.bytes} for label, file in sent
         ]
         context["ti"].xcom_push(key="files", value=described)
-        return {entry["source"]: entry["path"] for entry in described}
+        return {label: file.path for label, file in sent}
 
     def _send(
         self, hook: ContainerHook, stopped: threading.Event, uploads: Sequence[Upload]
