@@ -108,16 +108,29 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": DISPLAY_NAME,
                 "python-modules": [
                     "airflow_containers.operators.container",
+                    "airflow_containers.operators.files",
                     "airflow_containers.operators.keep_alive",
                     "airflow_containers.operators.sweep",
                 ],
             }
         ],
         "sensors": [
-            {"integration-name": DISPLAY_NAME, "python-modules": ["airflow_containers.sensors.container"]}
+            {
+                "integration-name": DISPLAY_NAME,
+                "python-modules": [
+                    "airflow_containers.sensors.container",
+                    "airflow_containers.sensors.container_file",
+                ],
+            }
         ],
         "triggers": [
-            {"integration-name": DISPLAY_NAME, "python-modules": ["airflow_containers.triggers.container"]}
+            {
+                "integration-name": DISPLAY_NAME,
+                "python-modules": [
+                    "airflow_containers.triggers.container",
+                    "airflow_containers.triggers.container_file",
+                ],
+            }
         ],
         "connection-types": [
             {
