@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,6 +99,18 @@ def test_model_gets_the_container(standalone: Standalone, gateway: Gateway) -> N
     (request,) = gateway.responses
     assert run.xcom("create") == request["tools"][0]["environment"]["container_id"]
     assert "The container is there." == run.xcom("ask")
+    gateway.server.assert_nothing_left()
+
+
+def test_files_go_through_a_container_to_a_store(
+    standalone: Standalone, gateway: Gateway, tmp_path: Path
+) -> None:
+    """Paths go from worker to worker by XCom, and the result is where the run says."""
+    run = standalone.run("container_file_system", {"results": f"file://{tmp_path}/results"})
+
+    assert {"success"} == set(run.tasks.values())
+    assert {"Oslo": 8, "Rome": 4} == json.loads((tmp_path / "results" / "totals.json").read_text())
+    assert {"orders.csv": 33, "totals.json": 22} == run.xcom("keep")
     gateway.server.assert_nothing_left()
 
 

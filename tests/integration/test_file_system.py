@@ -25,7 +25,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import airflow_containers.filesystems.paths  # noqa: F401 - what operators do on Airflow up to 3.1
-from airflow_containers.api import AuthenticationError, ContainerGoneError, CreateContainerRequest
+from airflow_containers.api import (
+    APIConnectionError,
+    AuthenticationError,
+    ContainerGoneError,
+    CreateContainerRequest,
+)
 from airflow_containers.filesystems.containers import ContainerFileSystem
 from airflow_containers.hooks.container import ContainerHook
 from airflow_containers.testing import CONNECTION_ID, LocalServer
@@ -327,6 +332,54 @@ def test_parts_of_files(data: ObjectStoragePath) -> None:
         fs.cat_file(path, 0, -2),
     ]
     assert b"345" == (data / "a").read_block(3, 3)
+
+
+def test_a_content_that_breaks_off_is_an_error(
+    data: ObjectStoragePath, containers_server: LocalServer
+) -> None:
+    """Nobody takes the first half of a file for the whole."""
+    (data / "big").write_bytes(os.urandom(3 * MEGABYTE))
+    containers_server.order_fault(
+        method="GET", path="/v1/containers/*/files/*/content", truncate=2 * MEGABYTE, times=10
+    )
+
+    with pytest.raises(APIConnectionError):
+        (data / "big").read_bytes()
+    with data.fs.open((data / "big").path) as file, pytest.raises(APIConnectionError):
+        file.seek(0, os.SEEK_END)
+
+
+def test_a_download_that_breaks_off_goes_on(
+    data: ObjectStoragePath, containers_server: LocalServer, tmp_path: Path
+) -> None:
+    """What is kept on the disk is whole although a connection was lost."""
+    content = os.urandom(3 * MEGABYTE)
+    (data / "big").write_bytes(content)
+    broken = {"method": "GET", "path": "/v1/containers/*/files/*/content", "reset_after": MEGABYTE}
+
+    containers_server.order_fault(**broken)
+    (data / "big").copy(ObjectStoragePath(f"file://{tmp_path}/big"))
+    assert content == (tmp_path / "big").read_bytes()
+
+    containers_server.order_fault(**broken)
+    with data.fs.open((data / "big").path) as file:
+        assert content[-5:] == (file.seek(-5, os.SEEK_END), file.read())[1]
+
+
+def test_a_failed_download_leaves_what_was_there(
+    data: ObjectStoragePath, containers_server: LocalServer, tmp_path: Path
+) -> None:
+    """An old file is better than half a new one."""
+    (data / "big").write_bytes(b"new" * MEGABYTE)
+    (tmp_path / "big").write_bytes(b"old")
+    containers_server.order_fault(
+        method="GET", path="/v1/containers/*/files/*/content", truncate=MEGABYTE, times=10
+    )
+
+    with pytest.raises(APIConnectionError):
+        data.fs.get_file((data / "big").path, str(tmp_path / "big"))
+
+    assert [("big", b"old")] == [(path.name, path.read_bytes()) for path in tmp_path.iterdir()]
 
 
 # Looking
