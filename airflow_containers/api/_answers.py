@@ -259,7 +259,7 @@ def _advice(
     if kind is errors.AuthenticationError:
         return "Check the API key of the connection"
     if kind is errors.PermissionDeniedError:
-        return "The key needs read and write access to containers and their files; change its scopes or use another key"
+        return "The key needs read and write access to containers; change its scopes or use another key"
     if kind is errors.QuotaExceededError:
         return "Waiting does not help: check the plan, the budget or the credit of the account"
     if kind is errors.NotFoundError and not _THING.search(spoken):

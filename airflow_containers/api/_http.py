@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -278,23 +276,14 @@ async def _aread(response: httpx.Response) -> Result:
 
 
 def _receive(response: httpx.Response, receiving: Receiving, deadline: _deadline.Deadline) -> Result:
-    with contextlib.ExitStack() as stack:
-        pool: ThreadPoolExecutor | None = None
-        writing: Future[None] | None = None
-        try:
-            for piece in response.iter_bytes():
-                if batch := receiving.take(piece):
-                    if pool is None:
-                        pool = stack.enter_context(ThreadPoolExecutor(1, "airflow-containers-download"))
-                    if writing is not None:
-                        writing.result()
-                    writing = pool.submit(receiving.write, batch)
-                deadline.put_off()
-        finally:
-            # What has arrived before the connection broke is there for the next attempt.
-            if writing is not None:
-                writing.result()
-            receiving.write(receiving.rest())
+    try:
+        for piece in response.iter_bytes():
+            if batch := receiving.take(piece):
+                receiving.write(batch)
+            deadline.put_off()
+    finally:
+        # What has arrived before the connection broke is there for the next attempt.
+        receiving.write(receiving.rest())
     return _complete(receiving)
 
 
@@ -306,6 +295,7 @@ async def _areceive(response: httpx.Response, receiving: Receiving, put_off: Cal
             if batch := receiving.take(piece):
                 if writing is not None:
                     await writing
+                # While a thread writes it, the next pieces arrive.
                 writing = loop.run_in_executor(None, receiving.write, batch)
             put_off()
     finally:

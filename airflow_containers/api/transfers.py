@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -16,8 +17,11 @@ from typing import BinaryIO, Final, Generic, TypeVar
 from airflow_containers.api.bodies import Body, reason
 from airflow_containers.api.errors import LocalFileError, SourceChangedError
 
-BATCH_BYTES: Final = 512 * 1024
+BATCH_BYTES: Final = 1024 * 1024
 """Bytes that are written to disk at a time, while the next ones arrive."""
+
+MAX_PIECES: Final = 512
+"""Pieces that are written at a time; the system takes 1,024."""
 
 MAX_ERROR_BYTES: Final = 65_536
 """A longer body with status 200 is no error text that a gateway has let through."""
@@ -27,18 +31,34 @@ _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 PiecesT = TypeVar("PiecesT")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Downloaded:
     """A file that has arrived.
 
     :param path: where it is.
     :param bytes: its size.
-    :param sha256: SHA-256 of what was received, as hexadecimal digits.
     """
 
     path: Path
     bytes: int
-    sha256: str
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the file as hexadecimal digits, made when it is first asked for.
+
+        Not on the way: it takes as long as the transfer itself on a fast line, and not everybody needs it.
+
+        :raises LocalFileError: if the file is not there any more, or has changed its size.
+        """
+        try:
+            with self.path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256")
+                size = file.tell()
+        except OSError as error:
+            raise LocalFileError(f"{self.path}: it cannot be read ({reason(error)})") from None
+        if size != self.bytes:
+            raise LocalFileError(f"{self.path}: it has {size} bytes now, and had {self.bytes} when it came")
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +143,11 @@ class Receiving:
     ) -> None:
         self.target = Path(target)
         self.received = 0
+        self._written = 0
         self._expected = expected_bytes
         self._progress = progress
         self._part = self.target.parent / f".{secrets.token_hex(8)}.part"
         self._file: BinaryIO | None = None
-        self._digest = hashlib.sha256()
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
         self._announced: int | None = None
@@ -197,7 +217,8 @@ class Receiving:
             raise UnusableAnswerError(f"more than the {self._expected} bytes that were expected")
         self._gathered.append(piece)
         self._gathered_bytes += len(piece)
-        return self.rest() if self._gathered_bytes >= BATCH_BYTES else None
+        full = self._gathered_bytes >= BATCH_BYTES or len(self._gathered) >= MAX_PIECES
+        return self.rest() if full else None
 
     def rest(self) -> list[bytes]:
         """Return what was gathered and not given out yet."""
@@ -205,25 +226,31 @@ class Receiving:
         return batch
 
     def write(self, batch: list[bytes]) -> None:
-        """Write and hash some pieces.
+        """Write some pieces, in their order.
 
         :raises LocalFileError: if the disk is full, or cannot be written to.
         """
         if self._file is None:
             return
         try:
-            for piece in batch:
-                written = self._file.write(piece)
-                while written < len(piece):
-                    written += self._file.write(piece[written:])
-                self._digest.update(piece)
+            # One system call, in which other threads go on.
+            written = os.writev(self._file.fileno(), batch) if batch else 0
+            self._written += written
+            if written < sum(map(len, batch)):
+                self._write_slowly(b"".join(batch)[written:])
         except OSError as error:
             raise LocalFileError(
-                f"{self.target}: it cannot be written after {self._file.tell()} bytes ({reason(error)}); "
+                f"{self.target}: it cannot be written after {self._written} bytes ({reason(error)}); "
                 "nothing of it was kept"
             ) from None
         if self._progress is not None:
-            self._progress(self._file.tell())
+            self._progress(self._written)
+
+    def _write_slowly(self, rest: bytes) -> None:
+        while rest and self._file is not None:
+            written = os.write(self._file.fileno(), rest)
+            self._written += written
+            rest = rest[written:]
 
     def problem(self) -> str | None:
         """Return why what has arrived is not the file, if so. Everything is written by now."""
@@ -248,7 +275,7 @@ class Receiving:
             self._part.replace(self.target)
         except OSError as error:
             raise LocalFileError(f"{self.target}: it cannot be written ({reason(error)})") from None
-        return Downloaded(self.target, self.received, self._digest.hexdigest())
+        return Downloaded(self.target, self.received)
 
     def discard(self) -> None:
         """Remove the temporary file, if there still is one."""
@@ -267,8 +294,7 @@ class Receiving:
                 self._file.truncate()
             except OSError as error:
                 raise LocalFileError(f"{self.target}: it cannot be written ({reason(error)})") from None
-        self.received = 0
-        self._digest = hashlib.sha256()
+        self.received = self._written = 0
 
 
 def _is_error(body: bytes) -> bool:
