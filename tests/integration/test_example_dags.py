@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +150,51 @@ def test_file_system(gateway: Gateway, file_systems: None, airflow_database: Pat
     assert {(name, -1): "success" for name in tasks} == run.tasks
     assert {-1: {"orders.csv": 33, "totals.json": 22}} == run.xcoms("keep")
     assert {"Oslo": 8, "Rome": 4} == json.loads((tmp_path / "results" / "totals.json").read_text())
+    gateway.server.assert_nothing_left()
+
+
+def test_files(gateway: Gateway, airflow_database: Path, tmp_path: Path) -> None:
+    """CSVs and a skill go into the container, and what was left there comes out, whole."""
+    results = tmp_path / "results"
+
+    run = _run("container_files", airflow_database, {"results": f"file://{results}"})
+
+    tasks = ("create_for_report", "put", "results_are_there", "get", "delete_for_report")
+    assert {(name, -1): "success" for name in tasks} == run.tasks
+    ((source, path), _) = run.xcoms("put")[-1].items()
+    assert f"file://{EXAMPLE_DAGS}/data/orders.csv" == source
+    (written,) = run.xcoms("get")[-1]
+    orders = (EXAMPLE_DAGS / "data" / "orders.csv").read_bytes()
+    assert (path, len(orders)) == (written["path"], written["bytes"])
+    assert hashlib.sha256(orders).hexdigest() == written["sha256"]
+    assert orders == (results / run.run_id / "orders.csv").read_bytes()
+    (create,) = gateway.server.requests("POST", "/v1/containers")
+    assert ["report"] == [skill["name"] for skill in create.body["skills"]]
+    gateway.server.assert_nothing_left()
+
+
+def test_files_wait_for_the_work(gateway: Gateway, airflow_database: Path, tmp_path: Path) -> None:
+    """What a command writes later is waited for, and only that comes out."""
+    written = threading.Event()
+
+    def work() -> None:
+        while not written.wait(0.1):
+            for container in gateway.server.alive():
+                gateway.server.add_container_file(container["id"], "/mnt/data/report.md", b"# Report")
+                written.set()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        conf = {"results": f"file://{tmp_path}", "wait_for": "report.*"}
+        run = _run("container_files", airflow_database, conf)
+    finally:
+        written.set()
+        worker.join()
+
+    assert "success" == run.state
+    assert ["/mnt/data/report.md"] == run.xcoms("results_are_there")[-1]
+    assert "# Report" == (tmp_path / run.run_id / "report.md").read_text()
     gateway.server.assert_nothing_left()
 
 
