@@ -223,8 +223,9 @@ class _Parser:
             )
         if sum(file.name == name for file in self.form.files) >= rule.max_files:
             raise rule.too_many(name)
+        shown = _file_name(filename, name)
         self.current = Incoming(self._blobs.temporary())
-        self.form.files.append(FormFile(name, _file_name(filename, name), self.current))
+        self.form.files.append(FormFile(name, shown, self.current))
 
     def _start_field(self, name: str) -> None:
         if name not in self._rule.fields:

@@ -1,0 +1,125 @@
+"""What is on disk: after a restart, a reset, an expiry; and what the journal keeps of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from airflow_containers.local.store import SCHEMA_VERSION
+from tests.support.skill_zip import skill_md, skill_zip
+from tests.unit.local.conftest import Driver
+from tests.unit.local.forms import (
+    contents,
+    make_container,
+    make_upload,
+    part,
+    post,
+    upload_file,
+)
+
+
+def test_the_journal_has_names_and_sizes_alone(call: Driver) -> None:
+    """Fields and files of a form are told, contents never."""
+    container = make_container(call)
+    upload_file(call, container, b"canary", "folder/a.csv")
+    post(call, "/v1/skills", part("files[]", skill_md(description="canary"), "s/SKILL.md"))
+    post(call, "/v1/files", part("purpose", b"user_data"), part("file", b"canary" * 3, "b"))
+    call("POST", f"/_local/containers/{container}/files?path=x", content=b"canary")
+
+    answer = call("GET", "/_local/journal")
+    assert [
+        {"name": "n"},
+        {"file": {"filename": "folder/a.csv", "bytes": 6}},
+        {"files[]": [{"filename": "s/SKILL.md", "bytes": len(skill_md(description="canary"))}]},
+        {"purpose": "user_data", "file": {"filename": "b", "bytes": 18}},
+    ] == [entry["body"] for entry in answer.json["data"]]
+    assert b"canary" not in answer.body
+
+
+def test_reset_empties_the_disk(call: Driver) -> None:
+    """Contents of all kinds go."""
+    container = make_container(call)
+    upload_file(call, container)
+    post(call, "/v1/files", part("purpose", b"user_data"), part("file", b"x", "x"))
+    post(call, "/v1/skills", part("files", skill_zip(), "s.zip"))
+    post(call, f"/v1/uploads/{make_upload(call, 5)}/parts", part("data", b"1", "x"))
+    assert 4 == len(contents(call))
+    call("POST", "/_local/reset")
+
+    assert [] == contents(call)
+    assert [] == call("GET", "/v1/files").json["data"]
+
+
+def test_a_restart_keeps_contents_and_removes_what_nobody_owns(
+    make_app: Callable[..., Driver], tmp_path: Path
+) -> None:
+    """Contents are there again; what a crash has left of requests, containers and Files is not."""
+    first = make_app(tmp_path / "s")
+    container = make_container(first)
+    file = upload_file(first, container, b"kept")
+    skill = post(first, "/v1/skills", part("files", skill_zip(), "s.zip")).json["id"]
+    first.app.close()
+    for name in (
+        "incoming/half",
+        "files/file-gone",
+        "containers/cntr_gone/data/x",
+        "uploads/u/p",
+        f"skills/{skill}/9.zip",
+    ):
+        path = tmp_path / "s" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"left")
+    second = make_app(tmp_path / "s")
+
+    path = f"/v1/containers/{container}/files/{file['id']}"
+    assert file == second("GET", path).json
+    assert b"kept" == second("GET", f"{path}/content").body
+    assert skill_zip() == second("GET", f"/v1/skills/{skill}/content").body
+    assert 2 == len(contents(second))
+
+
+def test_what_has_expired_meanwhile_is_gone_after_a_start(
+    make_app: Callable[..., Driver], tmp_path: Path
+) -> None:
+    """Nobody has to ask for it."""
+    first = make_app(tmp_path / "s")
+    upload_file(first, make_container(first))
+    first.app._store.execute("UPDATE containers SET last_active = last_active - 1200")
+    first.app.close()
+
+    assert [] == contents(make_app(tmp_path / "s"))
+
+
+def test_state_of_the_first_version_is_opened(make_app: Callable[..., Driver], tmp_path: Path) -> None:
+    """Containers of a server without files are there, and take files now."""
+    state = tmp_path / "s"
+    first = make_app(state)
+    container = make_container(first)
+    first.app.close()
+    with sqlite3.connect(state / "state.db") as db:
+        for table in ("container_files", "files", "uploads", "upload_parts", "skills", "skill_versions"):
+            db.execute(f"DROP TABLE {table}")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    second = make_app(state)
+
+    assert container == second("GET", f"/v1/containers/{container}").json["id"]
+    assert 4 == upload_file(second, container)["bytes"]
+    assert (SCHEMA_VERSION,) == second.app._store.execute("PRAGMA user_version").fetchone()
+
+
+def test_the_same_seed_gives_the_same_ids_of_files(make_app: Callable[..., Driver], tmp_path: Path) -> None:
+    """Ids and paths repeat from one server to the next, and never within one."""
+    made = []
+    for number in range(2):
+        call = make_app(tmp_path / str(number))
+        call("POST", "/_local/seed", {"seed": 7})
+        container = make_container(call)
+        files = [upload_file(call, container) for _ in range(2)]
+        made.append([(file["id"], file["path"]) for file in files])
+        call("POST", "/_local/seed", {"seed": 7})
+        assert upload_file(call, container)["id"] not in {file["id"] for file in files}
+
+    assert made[0] == made[1]
+    assert 2 == len(set(made[0]))
