@@ -20,6 +20,7 @@ from tests.support.isolation import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
 WAITING = (REPOSITORY / "docs" / "waiting.md").read_text()
+FILES = (REPOSITORY / "docs" / "files.md").read_text()
 FILE_SYSTEM = (REPOSITORY / "docs" / "file-system.md").read_text()
 LOCAL_SERVER = (REPOSITORY / "docs" / "local-server.md").read_text()
 
@@ -52,6 +53,49 @@ def test_waiting_dag_runs(
 
     tasks = ("create", "keep", "ready", "work", "delete")
     assert {(name, -1): "success" for name in tasks} == run.tasks
+    containers_server.assert_nothing_left()
+
+
+@pytest.fixture
+def files_dag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, airflow_database: Path) -> Any:
+    """The DAG of the guide to files, in a bundle of its own, with the data that it reads."""
+    source = next(block for block in _blocks(FILES, "python") if "with DAG(" in block)
+    file = tmp_path / "files_dag.py"
+    file.write_text(source)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "orders.csv").write_text("city,amount\nOslo,3\n")
+    bundle = {
+        "name": "files",
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(tmp_path)},
+    }
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([bundle]))
+    # Airflow 2.11 looks at the executor for a waiting sensor, and this one is not to be used with SQLite.
+    monkeypatch.setenv("_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK", "1")
+    return load_dag(file)
+
+
+def test_files_dag_runs(
+    files_dag: Any,
+    containers_server: LocalServer,
+    containers_connection: str,
+    airflow_database: Path,
+    tmp_path: Path,
+) -> None:
+    """The DAG of the guide to files brings out what it put in; its way to one path is in the result."""
+    run = run_dag(files_dag, airflow_database, {"results": f"file://{tmp_path}/results"})
+
+    assert "success" == run.state
+    (expression,) = (block for block in _blocks(FILES, "python") if block.startswith("put.output["))
+    key = eval(expression.partition("#")[0].removeprefix("put.output").strip())[0]
+    there = run.xcoms("put")[-1][key]
+    assert there.endswith("-orders.csv")
+    assert {-1: [there]} == run.xcoms("there")
+    results = tmp_path / "results" / run.run_id
+    assert ["job.json", "orders.csv"] == sorted(path.name for path in results.iterdir())
+    assert {"run": run.run_id, "columns": ["city", "amount"]} == json.loads(
+        (results / "job.json").read_text()
+    )
     containers_server.assert_nothing_left()
 
 
