@@ -34,7 +34,15 @@ def test_every_benchmark_is_run_here() -> None:
     """A new benchmark gets a test."""
     found = {path.name for path in BENCHMARKS.glob("[a-z]*.py")}
 
-    assert {"create_call.py", "import_time.py", "keep_alive.py", "local_server.py", "sweep.py"} == found
+    assert {
+        "create_call.py",
+        "files.py",
+        "import_time.py",
+        "inline_skill.py",
+        "keep_alive.py",
+        "local_server.py",
+        "sweep.py",
+    } == found
 
 
 @pytest.mark.airflow("3.0")
@@ -106,3 +114,27 @@ def test_sweep() -> None:
         "nothing of a live run is touched",
         "everything of a run that is over is deleted",
     ] == goals
+
+
+def test_files() -> None:
+    """The hook is set beside httpx and openai, for a large file in each direction and many small ones."""
+    ratios, goals = _run("files.py")
+
+    assert [
+        f"hook, {what}, speed, / {peer}"
+        for what in ("upload", "download", "small files")
+        for peer in ("httpx", "openai")
+    ] == ratios
+    assert [
+        f"{operation}: {goal}"
+        for operation in ("upload", "download")
+        for goal in ("at most 4 MiB added", "at least 0.9 of the speed of bare httpx")
+    ] == goals
+
+
+def test_inline_skill() -> None:
+    """The hook is set beside httpx and openai, for a create call with a large zip in it."""
+    ratios, goals = _run("inline_skill.py")
+
+    assert ["hook, speed, / httpx", "hook, speed, / openai"] == ratios
+    assert ["at most 4 MiB added", "at least 4 times as fast as openai"] == goals
