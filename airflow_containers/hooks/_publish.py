@@ -63,7 +63,7 @@ def as_upload(files: Path | Source | Sequence[Source]) -> Iterator[Source | Sequ
 
 
 def publish(
-    client: ContainersClient,
+    connect: Callable[[], ContainersClient],
     folder: Path,
     *,
     skill_id: str | None,
@@ -71,9 +71,12 @@ def publish(
     log: Any,
     sleep: Callable[[float], None] = time.sleep,
 ) -> PublishedSkill:
-    """Publish a folder; see :meth:`~airflow_containers.hooks.container.ContainerHook.publish_skill`."""
+    """Publish a folder; see :meth:`~airflow_containers.hooks.container.ContainerHook.publish_skill`.
+
+    :param connect: gives the client, once the folder is known to be a skill.
+    """
     with _packed(folder) as (packed, source):
-        return _Publication(client, packed, source, skill_id, log, sleep).run(default=default)
+        return _Publication(connect(), packed, source, skill_id, log, sleep).run(default=default)
 
 
 @contextmanager

@@ -79,7 +79,7 @@ class SkillMethods:
         """
         from airflow_containers.hooks._publish import publish
 
-        return publish(self.get_conn(), folder, skill_id=skill_id, default=default, log=self.log)
+        return publish(self.get_conn, folder, skill_id=skill_id, default=default, log=self.log)
 
     def list_skills(
         self, *, after: str | None = None, limit: int | None = None, order: Order | None = None

@@ -427,7 +427,7 @@ class TestPublish:
         with caplog.at_level("INFO", "test"):
             for content in ("1", "2"):
                 (folder / "a").write_text(content)
-                _publish.publish(hook.get_conn(), folder, skill_id=None, default=False, log=log)
+                _publish.publish(hook.get_conn, folder, skill_id=None, default=False, log=log)
         text = caplog.text
         assert "There is no skill named 'report' yet" in text
         assert "differs: changed: a" in text
