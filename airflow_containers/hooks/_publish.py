@@ -58,13 +58,13 @@ def as_upload(files: Path | Source | Sequence[Source]) -> Iterator[Source | Sequ
     elif not files.is_dir():
         yield PathSource(files)
     else:
-        with _packed(files) as (_, source):
+        with _packed(files, "files") as (_, source):
             yield source
 
 
 def publish(
     connect: Callable[[], ContainersClient],
-    folder: Path,
+    path: Path,
     *,
     skill_id: str | None,
     default: bool,
@@ -75,19 +75,20 @@ def publish(
 
     :param connect: gives the client, once the folder is known to be a skill.
     """
-    with _packed(folder) as (packed, source):
+    with _packed(path, "path") as (packed, source):
         return _Publication(connect(), packed, source, skill_id, log, sleep).run(default=default)
 
 
 @contextmanager
-def _packed(folder: Path) -> Iterator[tuple[PackedSkill, Source]]:
+def _packed(folder: Path, field: str) -> Iterator[tuple[PackedSkill, Source]]:
     with tempfile.TemporaryDirectory(prefix="airflow-containers-") as scratch:
         try:
             packed = pack_skill(folder, Path(scratch) / "skill.zip")
         except SkillChangedError as error:
-            raise SourceChangedError(str(error)) from None
+            raise SourceChangedError(f"{field}: {error}") from None
         except SkillError as error:
-            raise InvalidRequestError(str(error)) from None
+            problems = "; ".join(f"{field}: {problem}" for problem in error.problems)
+            raise InvalidRequestError(problems) from None
         yield packed, PathSource(Path(scratch) / "skill.zip", f"{packed.name}.zip")
 
 

@@ -64,14 +64,14 @@ class SkillMethods:
             return self.get_conn().send(call)
 
     def publish_skill(
-        self, folder: Path, *, skill_id: str | None = None, default: bool = False
+        self, path: Path, *, skill_id: str | None = None, default: bool = False
     ) -> PublishedSkill:
         """Make sure that the newest version of a skill is what is in a folder: upload it only if it is not.
 
         The newest version is downloaded and compared, so nothing has to be remembered, and a repeated call
         uploads nothing. After a lost answer it looks before it uploads again.
 
-        :param folder: the folder that SKILL.md is in.
+        :param path: the folder that SKILL.md is in.
         :param skill_id: the skill; the one with the name in SKILL.md if left out, and if there is none, a new
             one is made.
         :param default: whether that version becomes the default one, as a new skill's first version is.
@@ -79,7 +79,7 @@ class SkillMethods:
         """
         from airflow_containers.hooks._publish import publish
 
-        return publish(self.get_conn, folder, skill_id=skill_id, default=default, log=self.log)
+        return publish(self.get_conn, path, skill_id=skill_id, default=default, log=self.log)
 
     def list_skills(
         self, *, after: str | None = None, limit: int | None = None, order: Order | None = None
