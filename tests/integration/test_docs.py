@@ -17,11 +17,13 @@ from cryptography.fernet import Fernet
 from airflow_containers.testing import LocalServer
 from tests.support.dag_runs import load_dag, run_dag
 from tests.support.isolation import REPOSITORY
+from tests.support.skills import make_skill
 
 README = (REPOSITORY / "README.md").read_text()
 WAITING = (REPOSITORY / "docs" / "waiting.md").read_text()
 FILES = (REPOSITORY / "docs" / "files.md").read_text()
 FILE_SYSTEM = (REPOSITORY / "docs" / "file-system.md").read_text()
+SKILLS = (REPOSITORY / "docs" / "skills.md").read_text()
 LOCAL_SERVER = (REPOSITORY / "docs" / "local-server.md").read_text()
 
 
@@ -246,3 +248,62 @@ def test_guide_commands_work(containers_server: LocalServer) -> None:
     assert 0 == done.returncode, done.stdout + done.stderr
     answers = [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
     assert len(lines) - 1 == len(answers)
+
+
+@pytest.fixture
+def skill_folders(tmp_path: Path) -> Path:
+    """A folder with the two skills that the guide to skills names."""
+    for name in ("report", "style"):
+        make_skill(tmp_path / "skills" / name, name=name)
+    return tmp_path
+
+
+def test_skills_dag_runs(
+    skill_folders: Path,
+    containers_server: LocalServer,
+    containers_connection: str,
+    airflow_database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The DAG of the guide to skills publishes one skill and sends the other."""
+    bundle = {
+        "name": "skills",
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(skill_folders)},
+    }
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([bundle]))
+    file = skill_folders / "skills_dag.py"
+    file.write_text(next(block for block in _blocks(SKILLS, "python") if "with DAG(" in block))
+
+    run = run_dag(load_dag(file), airflow_database)
+
+    assert "success" == run.state
+    (entry,) = containers_server.requests("POST", "/v1/containers")
+    assert entry.body is not None
+    assert ["inline", "skill_reference"] == [skill["type"] for skill in entry.body["skills"]]
+    containers_server.assert_nothing_left()
+
+
+def test_skills_examples_run(
+    skill_folders: Path,
+    containers_server: LocalServer,
+    containers_connection: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the guide shows of the hook works, and so does the command."""
+    monkeypatch.chdir(skill_folders)
+    names: dict[str, Any] = {}
+    blocks = [block for block in _blocks(SKILLS, "python") if "with DAG(" not in block]
+    for block in blocks:
+        exec(block, names)
+    (command,) = _blocks(SKILLS, "sh")
+    program = Path(sys.executable).with_name("airflow-containers")
+    done = subprocess.run(
+        command.replace("airflow-containers", str(program)), shell=True, capture_output=True, text=True
+    )
+
+    assert 2 == len(blocks)
+    assert ["report"] == [container["name"] for container in containers_server.alive()]
+    assert (["1"], "created") == (names["versions"], names["published"].outcome)
+    assert (skill_folders / "report.zip").stat().st_size > 100
+    assert (0, 2) == (done.returncode, done.stdout.count("is fine"))
