@@ -181,8 +181,13 @@ class ContainerFileSystem(Refusals):
         return datetime.fromtimestamp(seconds, UTC)
 
     def find(self, path: Any, maxdepth: int | None = None, withdirs: bool = False, **kwargs: Any) -> Any:
-        """Return all files below a path, as fsspec does, from one list of the service."""
+        """Return all files below a path, as fsspec does, from one list of the service.
+
+        :raises FileNotFoundError: if the container is gone; a missing folder has no files.
+        """
+        container_id, _ = self._split(path)
         with self._service.one_list():
+            self._service.tree(container_id)
             return super().find(path, maxdepth=maxdepth, withdirs=withdirs, **kwargs)
 
     def glob(self, path: Any, maxdepth: int | None = None, **kwargs: Any) -> Any:

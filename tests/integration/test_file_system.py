@@ -552,6 +552,40 @@ def test_everything_in_a_folder_is_deleted_on_demand_only(
     assert 1 == len(containers_server.alive())
 
 
+# Refused
+
+
+def test_paths_refuse_what_the_service_cannot_do(data: ObjectStoragePath) -> None:
+    """The reason gets through Airflow's paths, and nothing is changed."""
+    (data / "a").write_text("x")
+
+    for operation in (
+        lambda: (data / "a").rename(data / "b"),
+        lambda: (data / "a").replace(data / "b"),
+        lambda: (data / "a").move(data / "b"),
+        lambda: (data / "a").open("a"),
+        lambda: (data / "new").mkdir(parents=True, exist_ok=True),
+        lambda: (data / "new" / "a").write_text("x"),
+    ):
+        with pytest.raises(NotImplementedError, match=r"the service|cannot be changed"):
+            operation()
+
+    assert ["a"] == plain_names(data)
+
+
+def test_a_folder_that_would_be_a_new_one_is_refused_before_anything_is_sent(
+    data: ObjectStoragePath, tmp_path: Path
+) -> None:
+    """A tree cannot be copied into a container, as nobody can choose its paths."""
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "a").write_text("x")
+
+    with pytest.raises(NotImplementedError, match="knows no empty folders"):
+        ObjectStoragePath(f"file://{tmp_path}/tree").copy(data, recursive=True)
+
+    assert [] == list(data.iterdir())
+
+
 # Copying
 
 
@@ -583,6 +617,16 @@ def test_files_are_copied_to_and_from_other_stores(data: ObjectStoragePath) -> N
 
     (data / "report.csv").copy(ObjectStoragePath("memory:///bucket/back.csv"))
     assert b"from elsewhere" == fsspec.filesystem("memory").cat("/bucket/back.csv")
+
+
+def test_a_file_is_moved_out(data: ObjectStoragePath, tmp_path: Path) -> None:
+    """To another store a move is a copy and a delete, which both can be done."""
+    (data / "a").write_text("x")
+
+    (data / "a").move(ObjectStoragePath(f"file://{tmp_path}/a"))
+
+    assert "x" == (tmp_path / "a").read_text()
+    assert [] == list(data.iterdir())
 
 
 def test_files_are_copied_between_containers(new_container: Any) -> None:
@@ -695,6 +739,9 @@ def test_a_container_that_is_gone_has_no_files(
         (data / "a").read_text,
         lambda: (data / "a").write_text("y"),
         lambda: data.fs.ls(data.path),
+        lambda: data.fs.find(data.path),
+        lambda: data.fs.glob(f"{data.path}/*"),
+        lambda: data.fs.rm(data.path, recursive=True),
         lambda: data.fs.rm((data / "a").path),
         lambda: data.fs.makedirs(data.path, exist_ok=True),
     ):

@@ -10,10 +10,12 @@ from typing import Any
 
 import fsspec
 import pytest
+from airflow.providers.common.compat.sdk import ObjectStoragePath
 from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
+import airflow_containers.filesystems.paths  # noqa: F401 - what operators do on Airflow up to 3.1
 from airflow_containers.api.models import ContainerFile
 from airflow_containers.filesystems import containers
 from airflow_containers.filesystems._tree import FileTree
@@ -105,6 +107,8 @@ def test_making_one_reads_no_connection(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr("airflow_containers.hooks.container.ContainerHook.get_connection", refuse)
 
+    path = ObjectStoragePath("openai-container://no_such_connection@cntr_1/mnt/data") / "report.csv"
+    assert "openai-container://no_such_connection@cntr_1/mnt/data/report.csv" == str(path)
     fs = get_fs("no_such_connection", {})
     assert "openai-container-no_such_connection" == fs.fsid
     with pytest.raises(AssertionError, match="a connection was read"):
