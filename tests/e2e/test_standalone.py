@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -111,6 +112,21 @@ def test_files_go_through_a_container_to_a_store(
     assert {"success"} == set(run.tasks.values())
     assert {"Oslo": 8, "Rome": 4} == json.loads((tmp_path / "results" / "totals.json").read_text())
     assert {"orders.csv": 33, "totals.json": 22} == run.xcom("keep")
+    gateway.server.assert_nothing_left()
+
+
+def test_files(standalone: Standalone, gateway: Gateway, tmp_path: Path) -> None:
+    """Files go in, are waited for in the triggerer, and come out, in processes of their own."""
+    run = standalone.run("container_files", {"results": f"file://{tmp_path}/results"})
+
+    assert {"success"} == set(run.tasks.values())
+    (path, *_) = run.xcom("put").values()
+    assert [path] == run.xcom("results_are_there")
+    (written,) = run.xcom("get")
+    assert [path, written["sha256"]] == [
+        written["path"],
+        hashlib.sha256(Path(written["target"]).read_bytes()).hexdigest(),
+    ]
     gateway.server.assert_nothing_left()
 
 
