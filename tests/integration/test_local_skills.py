@@ -272,9 +272,7 @@ def test_forms_that_are_neither_a_zip_nor_a_folder(client: httpx.Client) -> None
     answers = [
         client.post("/skills", files=both),
         client.post("/skills", files={"file": ("s.zip", skill_zip())}),
-        client.post(
-            "/skills", content=b"--b--\r\n", headers={"content-type": "multipart/form-data; boundary=b"}
-        ),
+        client.post("/skills", content=b"--b--\r\n", headers=empty),
         client.post("/skills", json={"files": "x"}),
     ]
     assert [
