@@ -226,3 +226,34 @@ def test_no_order_breaks_the_server(call: Driver, order: dict[str, Any]) -> None
 
     assert call("POST", "/_local/faults", order).status in {200, 400}
     assert _create(call).status >= 200
+
+
+@pytest.mark.parametrize(
+    ("order", "param"),
+    [
+        ({"reset_after": -1}, "reset_after"),
+        ({"reset_after": True}, "reset_after"),
+        ({"reset_after": 1, "truncate": 0}, "truncate"),
+        ({"reset_after": 1, "malformed": True}, "malformed"),
+        ({"reset_after": 1, "reset": True}, "reset_after"),
+        ({"reset_reading_after": "1"}, "reset_reading_after"),
+        ({"reset_reading_after": 1, "status": 500}, "status"),
+        ({"reset_reading_after": 1, "delay": 1}, "delay"),
+        ({"reset_reading_after": 1, "name": "n"}, "name"),
+        ({"truncate": True, "malformed": True}, "malformed"),
+    ],
+)
+def test_orders_for_transfers_that_make_no_sense(call: Driver, order: dict[str, Any], param: str) -> None:
+    """Each is refused at the field that is one too many, or wrong."""
+    answer = call("POST", "/_local/faults", order)
+
+    assert (400, param) == (answer.status, answer.error["param"])
+
+
+def test_a_fault_while_reading_comes_first_and_waits_for_its_request(call: Driver) -> None:
+    """It is looked at before the others, and leaves other paths alone."""
+    _order(call, status=500)
+    _order(call, path="/v1/files", reset_reading_after=5)
+
+    assert 500 == _create(call).status
+    assert [0, 1] == [fault["remaining"] for fault in call("GET", "/_local/faults").json["data"]]
