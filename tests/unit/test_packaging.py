@@ -22,6 +22,8 @@ CONSTRAINTS = sorted((REPOSITORY / "constraints").glob("airflow-*.txt"))
 AIRFLOW_RELEASES = {"2.11": "2.11.2", "3.0": "3.0.6", "3.1": "3.1.8", "3.2": "3.2.2", "3.3": "3.3.2"}
 _PIN = re.compile(r"(?P<name>[a-z0-9][a-z0-9-]*)==(?P<version>[0-9][0-9a-z.+]*)( ; (?P<marker>[^;]+))?")
 
+_SKILL_FILES = (".airflowignore", "skills/report/SKILL.md", "skills/report/scripts/summarize.py")
+
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -59,7 +61,8 @@ def test_wheel_holds_the_package_and_the_examples_only(wheel: zipfile.ZipFile) -
     }
     examples = {f"airflow_containers/example_dags/{path.name}" for path in EXAMPLE_DAGS.glob("*.py")}
 
-    assert modules | examples | {"airflow_containers/py.typed"} <= names
+    skill = {"airflow_containers/example_dags/" + name for name in _SKILL_FILES}
+    assert modules | examples | skill | {"airflow_containers/py.typed"} <= names
     assert {"airflow_containers", f"airflow_containers-{__version__}.dist-info"} == {
         name.partition("/")[0] for name in names
     }
@@ -78,7 +81,7 @@ def test_sdist_can_be_tested(built: Path) -> None:
 
 
 def test_requirements_are_the_few_that_are_needed(wheel: zipfile.ZipFile) -> None:
-    """Installing brings Airflow, its compatibility layer, httpx, idna, pydantic; the server is an extra."""
+    """Installing brings Airflow, its compatibility layer, httpx, idna, pydantic, PyYAML; no server."""
     required = [re.sub(r"\s", "", text) for text in _metadata(wheel).get_all("Requires-Dist", [])]
 
     assert [
@@ -87,8 +90,9 @@ def test_requirements_are_the_few_that_are_needed(wheel: zipfile.ZipFile) -> Non
         "httpx>=0.27",
         "idna>=3.4",
         "pydantic>=2.11",
+        "pyyaml>=6.0",
     ] == sorted(text for text in required if "extra==" not in text)
-    assert ["starlette", "uvicorn"] == sorted(
+    assert ["python-multipart", "starlette", "uvicorn"] == sorted(
         re.split(r"[<>=;]", text)[0] for text in required if "extra=='local'" in text
     )
 
