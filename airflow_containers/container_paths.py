@@ -37,6 +37,7 @@ _DEVICES: Final = frozenset(
     | {f"{device}{digit}" for device in ("com", "lpt") for digit in range(10)}
 )
 _MAX_EXTENSION_BYTES: Final = 32
+_MAX_SHOWN: Final = 300
 _BLANKS: Final = "".join(filter(str.isspace, map(chr, range(0x3001))))
 
 
@@ -161,6 +162,15 @@ def local_name(path: str, taken: set[str]) -> str:
             taken.add(_key(found))
             return found
         number += 1
+
+
+def shown(path: str) -> str:
+    """Return a path for a message or a log: one line, without what a terminal obeys, and not too long.
+
+    :param path: a path, of a container or made from one.
+    """
+    text = path if path.isprintable() else repr(path)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
 def _newer(found: FileT | None, file: FileT) -> FileT:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from airflow_containers.container_paths import shown
 from airflow_containers.operators._stores import StorePath, file_mode, is_url, open_url
 from airflow_containers.operators._transfers import FileTransferError, Limits, go_on
 
@@ -135,4 +136,4 @@ class Target:
 
 
 def _named(file: ContainerFile) -> str:
-    return f"{file.path or 'a file without a path'} ({file.id})"
+    return f"{shown(file.path or 'a file without a path')} ({file.id})"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, BaseOperator
 
+from airflow_containers.container_paths import shown
 from airflow_containers.hooks.container import ContainerHook
 from airflow_containers.links import ContainerLink
 from airflow_containers.operators._errors import fail_if_final
@@ -242,7 +243,7 @@ class UploadToContainerOperator(_FileOperator):
         except BaseException as error:
             killed = self._killed or not isinstance(error, Exception)
             told = self._take_back(hook, budget, [file for _, file in transfers.done], killed=killed)
-            before = some(f"{upload.label} ({file.path})" for upload, file in transfers.done)
+            before = some(f"{upload.label} ({shown(file.path or '')})" for upload, file in transfers.done)
             told = f"{len(transfers.done)} of {len(uploads)} files were sent before: {before or 'none'}{told}"
             if isinstance(error, TransferFailure):
                 failed: Upload = error.item
@@ -251,7 +252,10 @@ class UploadToContainerOperator(_FileOperator):
             self.log.warning("%s", told)
             raise
         self._tell(
-            [f"{upload.label} is at {file.path}" for upload, file in zip(uploads, files, strict=True)],
+            [
+                f"{upload.label} is at {shown(file.path or '')}"
+                for upload, file in zip(uploads, files, strict=True)
+            ],
             "Sent",
             time.monotonic() - started,
             sum(file.bytes or 0 for file in files),
@@ -287,13 +291,14 @@ class UploadToContainerOperator(_FileOperator):
         try:
             deletes.run(files)
         except TransferFailure as failure:
-            if gone.is_set():
-                return "; the container is gone, and they with it"
-            self.log.warning("Deleting what was sent has ended: %s", failure)
+            if not gone.is_set():
+                self.log.warning("Deleting what was sent has ended: %s", failure)
         finally:
             timer.cancel()
+        if gone.is_set():
+            return "; the container is gone, and they with it"
         deleted = {file.id for file, _ in deletes.done}
-        left = [f"{file.path} ({file.id})" for file in files if file.id not in deleted]
+        left = [f"{shown(file.path or '')} ({file.id})" for file in files if file.id not in deleted]
         if not left:
             return "; they are deleted again"
         return f"; of these are still in the container, beside what a later try sends: {some(left)}"
@@ -432,7 +437,7 @@ class DownloadFromContainerOperator(_FileOperator):
         taken: set[str] = set()
         downloads = []
         for file in chosen.values():
-            limits.add(file.path or file.id, file.bytes or 0)
+            limits.add(shown(file.path or file.id), file.bytes or 0)
             downloads.append(Download(file, local_name(file.path or file.id, taken)))
         return downloads
 
@@ -452,13 +457,13 @@ class DownloadFromContainerOperator(_FileOperator):
             told = some(entry["target"] for _, entry in transfers.done) or "none"
             failed: Download = failure.item
             made = failed_task(
-                failed.file.path or failed.file.id,
+                shown(failed.file.path or failed.file.id),
                 failure,
                 f"{len(transfers.done)} of {len(downloads)} files were written, each complete: {told}",
             )
             raise made from made.__cause__
         self._tell(
-            [f"{entry['path']} is at {entry['target']}" for entry in written],
+            [f"{shown(entry['path'] or entry['id'])} is at {entry['target']}" for entry in written],
             "Fetched",
             time.monotonic() - started,
             sum(entry["bytes"] for entry in written),

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
+import resource
 import stat
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSkipException,
+    HookLineageCollector,
+)
 from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -329,6 +336,40 @@ class TestAllOrNothing:
             upload(container, sources=f"{tmp_path}/*.csv")
         assert {} == listed(container)
 
+    def test_container_ends_half_way(
+        self, container: str, server: LocalServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What was sent is gone with it, and the message says so."""
+        send = ContainerHook.upload_container_file
+
+        def last(hook: ContainerHook, *args: Any) -> Any:
+            file = send(hook, *args)
+            server.advance_clock(1300)
+            return file
+
+        monkeypatch.setattr(ContainerHook, "upload_container_file", last)
+        expected = r"b\.txt: .*; 1 of 2 files were .*; the container is gone, and they with it"
+        with pytest.raises(AirflowFailException, match=expected):
+            upload(container, texts={"a.txt": "x", "b.txt": "y"}, parallel=1)
+
+    def test_source_that_changes(
+        self, container: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """A file that grows while it is sent is not in the container, not even in part."""
+        growing = tmp_path / "growing.csv"
+        growing.write_bytes(b"x" * 1_000_000)
+        send = ContainerHook.upload_container_file
+
+        def grown(hook: ContainerHook, *args: Any) -> Any:
+            with growing.open("ab") as file:
+                file.write(b"y")
+            return send(hook, *args)
+
+        monkeypatch.setattr(ContainerHook, "upload_container_file", grown)
+        with pytest.raises(FileTransferError, match=r"growing\.csv: it had 1000000 bytes .*; 0 of 1 files"):
+            upload(container, sources=growing)
+        assert {} == listed(container)
+
     def test_kill(self, container: str, server: LocalServer, tmp_path: Path) -> None:
         """A killed task ends within seconds: the rest is not begun, and what was sent is deleted."""
         for number in range(20):
@@ -578,6 +619,19 @@ class TestDownload:
             download(container, paths="a.bin", target=tmp_path)
         assert [] == leftovers(tmp_path)
 
+    @pytest.mark.parametrize("null_bytes", [False, True])
+    def test_full_disk(self, container: str, server: LocalServer, tmp_path: Path, null_bytes: bool) -> None:
+        """A disk that takes no more is an error that may pass, and nothing of the file stays."""
+        server.add_container_file(container, "/mnt/data/a.bin", b"x" * 3_000_000, null_bytes=null_bytes)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+        try:
+            with pytest.raises(FileTransferError, match=r"Task 'get': /mnt/data/a\.bin: .*; 0 of 1 files"):
+                download(container, paths="a.bin", target=tmp_path / "out")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert [] == leftovers(tmp_path / "out")
+
     def test_others_are_told(self, container: str, server: LocalServer, tmp_path: Path) -> None:
         """What was written before a failure is complete, stays, and is named."""
         server.add_container_file(container, "/mnt/data/a.csv", b"first")
@@ -602,6 +656,32 @@ class TestDownload:
             task.execute(task_context(task))
         assert time.monotonic() - started < 5
         assert [] == leftovers(tmp_path)
+
+
+def test_lineage(
+    container: str, store: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Airflow is told of the files and objects that were read and written."""
+    from airflow.providers.common.compat.lineage import hook
+
+    collector = HookLineageCollector()
+    for name in ("airflow.sdk.lineage", "airflow.lineage.hook"):
+        with suppress(ImportError, AttributeError):
+            module = importlib.import_module(name)
+            monkeypatch.setattr(module, "get_hook_lineage_collector", lambda: collector)
+    store.pipe_file("/bucket/a.csv", b"x")
+    (tmp_path / "b.csv").write_text("y")
+    upload(container, sources=["memory://bucket/a.csv", tmp_path / "b.csv"], texts={"c.csv": "z"})
+    download(container, paths="a.csv", target=tmp_path / "out")
+    download(container, paths="b.csv", target="memory://bucket/out")
+
+    found = hook.get_hook_lineage_collector().collected_assets
+    assert {"memory://bucket/a.csv", f"file://{tmp_path}/b.csv"} == {
+        entry.asset.uri for entry in found.inputs
+    }
+    assert {f"file://{tmp_path}/out/a.csv", "memory://bucket/out/b.csv"} == {
+        entry.asset.uri for entry in found.outputs
+    }
 
 
 HOSTILE = [
@@ -646,6 +726,20 @@ class TestHostileNames:
             assert str(number) == path.read_text()
         assert ["there"] == leftovers(target.parent)
         assert ["in"] == leftovers(tmp_path)
+
+    def test_log(
+        self, container: str, server: LocalServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """No name writes a line of its own into the task's log or message."""
+        forged = "/mnt/data/a\n[2026-01-01] ERROR forged"
+        server.add_container_file(container, forged, b"x")
+        caplog.set_level("INFO")
+        download(container, paths="**", target=tmp_path)
+        assert not any("\n" in record.getMessage() for record in caplog.records)
+        server.add_container_file(container, forged, None)
+        with pytest.raises(AirflowFailException) as caught:
+            download(container, paths="**", target=tmp_path)
+        assert "\n" not in str(caught.value)
 
     def test_in_a_store(self, container: str, server: LocalServer, store: MemoryFileSystem) -> None:
         """The same in a store."""

@@ -22,6 +22,7 @@ from airflow_containers.container_paths import (
     plain_name,
     plain_path,
     select,
+    shown,
 )
 
 HEX = "88e12fa445d32636f190a0b33daed6cb"
@@ -291,6 +292,14 @@ class TestLocalName:
             (tmp_path / name).write_text("x")
         assert sorted(made) == sorted(path.name for path in tmp_path.iterdir())
         assert 27 == len(list(tmp_path.rglob("*")))
+
+
+@given(paths)
+def test_shown(path: str) -> None:
+    """A name from a container adds no line to a log, and does not fill it."""
+    assert shown(path).isprintable()
+    assert len(shown(path)) <= 301
+    assert shown(path) == path or not path.isprintable() or len(path) > 300
 
 
 @pytest.mark.parametrize(
