@@ -266,3 +266,35 @@ def test_folders_that_are_there_are_fine() -> None:
     fs.makedirs("cntr_1/mnt/data", exist_ok=True)
     assert fs.isdir("openai-container://cntr_1/mnt/data")
     assert not fs.exists("cntr_1/mnt/data/a")
+
+
+def _in_a_new_process(*imports: str) -> str:
+    script = "\n".join(
+        (
+            "import warnings",
+            "from airflow.providers.common.compat.sdk import ObjectStoragePath",
+            *imports,
+            "warnings.simplefilter('error', UserWarning)",
+            "path = ObjectStoragePath('openai-container://mine@cntr_1/mnt/data') / 'report.csv'",
+            "print(path, path.path, path.name, path.parent, type(path.fs).__name__, path.fs.conn_id)",
+        )
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return result.stdout.splitlines()[-1]
+
+
+_RIGHT = (
+    "openai-container://mine@cntr_1/mnt/data/report.csv cntr_1/mnt/data/report.csv report.csv "
+    "openai-container://mine@cntr_1/mnt/data ContainerFileSystem mine"
+)
+
+
+@pytest.mark.airflow("3.2")
+def test_airflow_knows_the_scheme() -> None:
+    """The entry points are enough, and nobody is warned."""
+    assert _RIGHT == _in_a_new_process()
+
+
+def test_a_dag_file_with_an_operator_knows_the_scheme() -> None:
+    """On older Airflow the operators see to it, also where they are imported after the class of paths."""
+    assert _RIGHT == _in_a_new_process("import airflow_containers.operators.container")
