@@ -92,7 +92,7 @@ def test_requirements_are_the_few_that_are_needed(wheel: zipfile.ZipFile) -> Non
         "pydantic>=2.11",
         "pyyaml>=6.0",
     ] == sorted(text for text in required if "extra==" not in text)
-    assert ["python-multipart", "starlette", "uvicorn"] == sorted(
+    assert ["python-multipart", "pyyaml", "starlette", "uvicorn"] == sorted(
         re.split(r"[<>=;]", text)[0] for text in required if "extra=='local'" in text
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from airflow_containers.api import (
+    BadRequestError,
     ClientOptions,
     ContainersClient,
     CreateContainerRequest,
@@ -236,12 +238,17 @@ def test_junk_in_one_field(field: str, value: Any) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(values=fields)
 def test_server_accepts_what_is_sent(values: dict[str, Any], containers_server: LocalServer) -> None:
-    """A running server takes every request that is not refused before."""
+    """A running server takes every request that is not refused before, or misses a File or skill it names."""
     outcome = run(values)
     assume(not isinstance(outcome, str))
     options = ClientOptions(api_key=containers_server.api_key, base_url=containers_server.base_url)
+    missing = ""
     with ContainersClient(options) as client:
-        assert outcome.name == client.create(outcome).name
+        try:
+            assert outcome.name == client.create(outcome).name
+        except BadRequestError as error:
+            missing = error.param or "unknown"
+    assert re.fullmatch(r"|file_ids\[\d+\]|skills\[\d+\]\.(skill_id|version)", missing)
 
 
 @pytest.mark.parametrize(
