@@ -65,7 +65,7 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     },
     "requests_per_minute": {
         "label": "Requests per minute",
-        "description": "What waiting and sweeping keep to, in each process. Empty: 100.",
+        "description": "What waiting, sweeping and transfers of files keep to, in each process. Empty: 100.",
         "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 1000000},
     },
 }

@@ -48,8 +48,8 @@ class ClientOptions:
         folder).
     :param proxy: URL of a proxy. Without it the usual environment variables count (``HTTPS_PROXY``, …).
     :param headers: more headers for every request.
-    :param requests_per_minute: what waiting and sweeping keep to, 1 or more. A client does not hold single
-        calls back.
+    :param requests_per_minute: what waiting, sweeping and tasks that transfer files keep to, 1 or more.
+        A client does not hold single calls back.
     :raises ConfigurationError: if a value cannot work, with the field's name.
     """
 

@@ -47,8 +47,8 @@ class ContainerHook(FileMethods, SkillMethods, BaseHook):  # type: ignore[misc, 
     (default ``https://api.openai.com/v1``), and the extras are ``organization``, ``project``, ``timeout``
     (seconds for one attempt, up to 3600, default 60), ``max_retries`` (0 to 10, default 2), ``verify``
     (true, false or the path of a CA bundle), ``proxy``, ``headers``, ``auth`` (``bearer`` or ``api-key``)
-    and ``requests_per_minute`` (what waiting and sweeping keep to in each process, default 100). A connection
-    of type ``openai``, made for the OpenAI provider, works as it is.
+    and ``requests_per_minute`` (what waiting, sweeping and transfers of files keep to, default 100). A
+    connection of type ``openai``, made for the OpenAI provider, works as it is.
 
     If the default connection does not exist, ``OPENAI_API_KEY`` is used, with ``OPENAI_BASE_URL``,
     ``OPENAI_ORG_ID`` and ``OPENAI_PROJECT_ID``.
