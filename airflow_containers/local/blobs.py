@@ -28,6 +28,8 @@ _FOLDERS = ("containers", "files", "uploads", "skills", "incoming")
 _FLUSH_BYTES = 1 << 20
 """Bytes that are gathered for one write; a writing thread has as many again, so memory is flat."""
 
+_SMALL_BYTES = 64 << 10
+
 
 class Blobs:
     """The folders of one state directory.
@@ -102,13 +104,13 @@ class Incoming:
 
     What is fed is gathered, and written and hashed by a thread while more comes.
 
-    :param path: of the temporary file, which is made.
+    :param path: of the temporary file, which is made with the first bytes, as a form may have many files.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
-        self._file: BinaryIO = path.open("xb", buffering=0)
+        self._file: BinaryIO | None = None
         self._hash = hashlib.sha256()
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
@@ -145,9 +147,17 @@ class Incoming:
 
         :raises OSError: when it could not be written.
         """
-        await self.flush()
-        await self._written()
-        self._file.close()
+        if self._file is None and self._writing is None and self._gathered_bytes <= _SMALL_BYTES:
+            # Another thread would cost more than it takes off this one.
+            self._write(self._gathered)
+        else:
+            await self.flush()
+            await self._written()
+        self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
     async def _written(self) -> None:
         if self._writing is not None:
@@ -155,6 +165,8 @@ class Incoming:
             self._writing = None
 
     def _write(self, pieces: list[bytes]) -> None:
+        if self._file is None:
+            self._file = self.path.open("xb", buffering=0)
         for piece in pieces:
             self._hash.update(piece)
             view = memoryview(piece)
@@ -165,7 +177,7 @@ class Incoming:
         """Close, and remove the temporary file unless it was renamed into its place."""
         with contextlib.suppress(OSError):
             await self._written()
-        self._file.close()
+        self._close()
         self.path.unlink(missing_ok=True)
 
 

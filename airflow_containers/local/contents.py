@@ -21,6 +21,7 @@ TRANSPORT = "airflow_containers.transport"
 """Key of the connection's transport in ``scope["extensions"]``."""
 
 _CHUNK_BYTES = 256 << 10
+_SMALL_BYTES = 64 << 10
 _RANGE = re.compile(r"bytes=\s*(?:(\d+)-(\d*)|-(\d+))\s*", re.IGNORECASE)
 
 
@@ -66,19 +67,27 @@ class FileAnswer(Response):
         loop = asyncio.get_running_loop()
         number = self._file.fileno()
         position, stop = self._start, self._start + length
+
+        def read_ahead() -> asyncio.Future[bytes]:
+            return loop.run_in_executor(None, os.pread, number, min(step, stop - position), position)
+
+        ahead: asyncio.Future[bytes] | None = None
         try:
+            if length <= min(step, _SMALL_BYTES):
+                # Another thread would cost more than it takes off this one.
+                if piece := os.pread(number, length, position):
+                    yield piece
+                return
             # Reads that the disk must serve would hold up everybody else, so a thread reads ahead.
-            ahead = loop.run_in_executor(None, os.pread, number, min(step, stop - position), position)
-            while position < stop:
-                piece = await ahead
-                if not piece:
-                    break
+            ahead = read_ahead()
+            while piece := await ahead:
                 position += len(piece)
-                ahead = loop.run_in_executor(None, os.pread, number, min(step, stop - position), position)
+                ahead = read_ahead()
                 yield piece
         finally:
             # Not before the thread is done, as the number of a closed file may be another one's by then.
-            await asyncio.wait((ahead,))
+            if ahead is not None:
+                await asyncio.wait((ahead,))
             self._file.close()
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:

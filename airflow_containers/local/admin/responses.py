@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -48,6 +49,7 @@ _JOURNAL = Object(
         "since": Integer(minimum=0),
     }
 )
+_ID = Text(max_length=64, pattern=re.compile("[A-Za-z0-9_-]+"))
 _YES = Enum(("true",))
 _CONTAINER_FILE = Object(
     {"path": Text(), "source": Text(), "null_bytes": _YES, "no_content": _YES}, required=("path",)
@@ -169,6 +171,7 @@ class AdminResponses:
 
     async def add_file(self, request: ApiRequest) -> Response:
         """``POST /_local/files/{file_id}``: a File with an id of the test's choice."""
+        _ID.check(request.path_params["file_id"], "file_id")
         query = request.query(_FILE)
         async with self._incoming(request) as content:
             file = self._files.create(
@@ -182,6 +185,7 @@ class AdminResponses:
     async def add_skill(self, request: ApiRequest) -> Response:
         """``POST /_local/skills/{skill_id}``: a skill with this id, or its next version."""
         skill_id = request.path_params["skill_id"]
+        _ID.check(skill_id, "skill_id")
         async with self._incoming(request) as content:
             try:
                 front_matter = await asyncio.to_thread(check_zip, content.path, self._blobs)

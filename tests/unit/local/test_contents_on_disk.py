@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from airflow_containers.local.blobs import Incoming
 from airflow_containers.local.store import SCHEMA_VERSION
 from tests.support.skill_zip import skill_md, skill_zip
 from tests.unit.local.conftest import Driver
@@ -123,3 +127,32 @@ def test_the_same_seed_gives_the_same_ids_of_files(make_app: Callable[..., Drive
 
     assert made[0] == made[1]
     assert 2 == len(set(made[0]))
+
+
+@pytest.mark.parametrize("name", ["files/..", "skills/..", "files/a b", "skills/ü", f"skills/{'x' * 65}"])
+def test_ids_of_tests_name_no_other_place(call: Driver, name: str) -> None:
+    """An id that tests choose becomes a name on disk, so it must be one."""
+    answer = call("POST", f"/_local/{name}", content=skill_zip())
+
+    assert 400 == answer.status
+    assert [] == contents(call)
+
+
+@pytest.mark.parametrize("size", [10, 100_000, 3_000_000])
+def test_a_full_disk(
+    call: Driver, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], size: int
+) -> None:
+    """What cannot be written is a 500; nothing is half there, and the next one works."""
+    container = make_container(call)
+    with monkeypatch.context() as patched:
+        patched.setattr(Incoming, "_write", _no_space)
+        answer = post(call, f"/v1/containers/{container}/files", part("file", b"x" * size, "x"), chunks=9)
+
+    assert (500, "server_error") == (answer.status, answer.error["type"])
+    assert "OSError in POST" in capsys.readouterr().err
+    assert ([], []) == (call("GET", f"/v1/containers/{container}/files").json["data"], contents(call))
+    assert size == upload_file(call, container, b"x" * size)["bytes"]
+
+
+def _no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
