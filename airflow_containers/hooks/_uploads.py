@@ -11,7 +11,7 @@ from airflow_containers import container_paths
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_containers.api import ContainerFile, ContainersClient, File
+    from airflow_containers.api import ContainerFile, ContainersClient, File, Upload
     from airflow_containers.api.bodies import Source
     from airflow_containers.api.endpoints import Call
     from airflow_containers.api.models import Content
@@ -173,25 +173,34 @@ class Uploads:
     def _in_parts(
         self, source: Source, purpose: str, expires_after: int | None, progress: TransferLog
     ) -> File:
-        from airflow_containers.api import ContainersError, InvalidResponseError, endpoints
+        from airflow_containers.api import BadRequestError, endpoints
 
-        client = self._client
-        upload = client.send(
-            endpoints.create_upload(source.name, source.size, purpose=purpose, expires_after=expires_after)
+        begin = endpoints.create_upload(
+            source.name, source.size, purpose=purpose, expires_after=expires_after
         )
         try:
+            return self._one_in_parts(begin, source, purpose, progress)
+        except BadRequestError as error:
+            # A part whose answer was lost is there twice; whether the service counts it is not documented.
+            self._log.warning("%s; beginning the upload anew, once", error)
+            return self._one_in_parts(begin, source, purpose, progress)
+
+    def _one_in_parts(self, begin: Call[Upload], source: Source, purpose: str, progress: TransferLog) -> File:
+        from airflow_containers.api import ContainersError, InvalidResponseError, endpoints
+
+        upload = self._client.send(begin)
+        # By the service's own clock: only this upload can have made such a file since it began.
+        since = upload.created_at if upload.created_at is not None else time.time() - CLOCK_ALLOWANCE
+
+        def made() -> File | None:
+            return self._lost_file(source, purpose, since, compare=False)
+
+        try:
             part_ids, md5 = self._send_parts(upload.id, source, progress)
-            complete = endpoints.complete_upload(upload.id, part_ids, md5=md5)
-            # By the service's own clock: only this upload can have made such a file since it began.
-            since = upload.created_at if upload.created_at is not None else time.time() - CLOCK_ALLOWANCE
-
-            def made() -> File | None:
-                return self._lost_file(source, purpose, since, compare=False)
-
-            file = self._completed(complete, made)
+            file = self._completed(endpoints.complete_upload(upload.id, part_ids, md5=md5), made)
         except BaseException:
             try:
-                client.send(endpoints.cancel_upload(upload.id))
+                self._client.send(endpoints.cancel_upload(upload.id))
             except ContainersError as error:
                 self._log.warning("The upload ends by itself within an hour: %s", error)
             raise
