@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_containers.api.errors import ContainerGoneError
 from airflow_containers.container_paths import select
 from airflow_containers.triggers import _files
-from airflow_containers.triggers.container import PatientTrigger
+from airflow_containers.triggers._base import PatientTrigger
 
 if TYPE_CHECKING:
     from airflow_containers.triggers._shared import SharedService

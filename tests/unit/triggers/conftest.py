@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_containers.triggers import container
+from airflow_containers.triggers import _base, container
 from tests.support.virtual_time import EPOCH, Run, Service, VirtualLoop
 
 
@@ -39,6 +39,7 @@ def service(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
         yield made
 
     clock = SimpleNamespace(time=lambda: EPOCH + loop.time(), monotonic=loop.time)
-    monkeypatch.setattr(container, "shared_service", shared_service)
-    monkeypatch.setattr(container, "time", clock)
+    for module in (_base, container):
+        monkeypatch.setattr(module, "shared_service", shared_service)
+        monkeypatch.setattr(module, "time", clock)
     return made

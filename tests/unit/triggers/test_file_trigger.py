@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_containers.api import APIConnectionError, AuthenticationError
+from airflow_containers.triggers._base import FAILURE_PATIENCE
 from airflow_containers.triggers._files import MAX_PATHS_LENGTH
-from airflow_containers.triggers.container import FAILURE_PATIENCE
 from airflow_containers.triggers.container_file import ContainerFileTrigger
 from tests.support.virtual_time import EPOCH, Run, Service, VirtualLoop, gone
 

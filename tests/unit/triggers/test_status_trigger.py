@@ -9,8 +9,9 @@ import pytest
 
 from airflow_containers.api import APIConnectionError, AuthenticationError
 from airflow_containers.triggers import _status
+from airflow_containers.triggers._base import FAILURE_PATIENCE
 from airflow_containers.triggers._status import VISIBLE_AFTER, Verdict
-from airflow_containers.triggers.container import FAILURE_PATIENCE, ContainerStatusTrigger
+from airflow_containers.triggers.container import ContainerStatusTrigger
 from tests.support.virtual_time import EPOCH, Run, Service, VirtualLoop, gone
 
 DOWN = APIConnectionError("GET /containers: no connection to api.example.com: refused")
