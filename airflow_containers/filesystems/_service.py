@@ -136,13 +136,13 @@ class Service:
             self.delete(container_id, each)
             tree.discard(each.id)
 
-    def delete_all_at(self, container_id: str, path: str) -> None:
-        """Delete every file that is at a path or was written as it.
+    def delete_at(self, container_id: str, path: str) -> None:
+        """Delete what is at a path or, if nothing is, every file that was written as it.
 
         :raises FileNotFoundError: if there is none.
         """
         tree = self.tree(container_id)
-        files = tree.all_at(path)
+        files = tree.meant_by(path)
         if not files:
             raise _errors.missing(container_id + path)
         for file in files:

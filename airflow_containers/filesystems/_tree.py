@@ -55,6 +55,11 @@ class FileTree:
             if address(file) == path or (file.path and container_paths.plain_path(file.path) == path)
         ]
 
+    def meant_by(self, path: str) -> list[ContainerFile]:
+        """Return what goes when a path is deleted: what is exactly there, else all that was written as it."""
+        found = self.all_at(path)
+        return [file for file in found if address(file) == path] or found
+
     def is_folder(self, path: str) -> bool:
         """Whether a path is a folder: on the way to a file, or one that is always there."""
         return path in self._folders

@@ -413,8 +413,8 @@ class ContainerFileSystem(Refusals):
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
         """Delete files, and with ``recursive`` all that is in folders. The container itself stays.
 
-        Every file is deleted that the path finds, so that there is none afterwards: for ``report.csv`` all
-        that were uploaded by that name.
+        A file at exactly that path is deleted alone. If there is none, every file is that was written as it:
+        for ``report.csv`` all that were uploaded by that name.
 
         :raises FileNotFoundError: if there is no such file, or the container is gone.
         :raises IsADirectoryError: for a folder, without ``recursive``.
@@ -428,11 +428,11 @@ class ContainerFileSystem(Refusals):
                 self.rm_file(each)
 
     def rm_file(self, path: Any) -> None:
-        """Delete what is found by a path.
+        """Delete what is at a path or, if nothing is, every file that was written as it.
 
         :raises FileNotFoundError: if there is no such file, or the container is gone.
         """
         with self._service.one_list():
-            self._service.delete_all_at(*self._split(path))
+            self._service.delete_at(*self._split(path))
 
     _rm = rm_file

@@ -382,6 +382,34 @@ def test_a_failed_download_leaves_what_was_there(
     assert [("big", b"old")] == [(path.name, path.read_bytes()) for path in tmp_path.iterdir()]
 
 
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the peak of a process"
+)
+def test_memory_does_not_depend_on_the_size_of_a_file(data: ObjectStoragePath) -> None:
+    """What passes through is on its way or on the disk, however it is written, read and copied."""
+    (data / "small").write_bytes(b"x" * MEGABYTE)
+    (data / "small").read_bytes()
+    piece = os.urandom(MEGABYTE)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _peak()
+
+    with (data / "large").open("wb") as file:
+        for _ in range(100):
+            file.write(piece)
+    with (data / "large").open("rb") as file:
+        assert 100 * MEGABYTE == sum(len(read) for read in iter(lambda: file.read(MEGABYTE), b""))
+    with data.fs.open((data / "large").path) as file:
+        assert 100 * MEGABYTE == file.seek(0, os.SEEK_END)
+    (data / "large").copy(data / "copy")
+
+    assert _peak() - before < 30
+
+
+def _peak() -> float:
+    """The most memory this process had, in MiB, since it was last asked to forget it."""
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
+
+
 # Looking
 
 
@@ -523,6 +551,24 @@ def test_deleting_a_file_by_its_whole_path_leaves_its_namesakes(
     (data / f"{'b' * 32}-report.csv").unlink()
 
     assert [f"{'a' * 32}-report.csv"] == [path.name for path in data.iterdir()]
+
+
+def test_a_copy_that_a_command_has_made_is_another_file(
+    data: ObjectStoragePath, containers_server: LocalServer
+) -> None:
+    """What is listed can be deleted one by one, and all at once."""
+    for delete in (
+        lambda: [path.unlink() for path in list(data.iterdir())],
+        lambda: data.fs.rm(data.path, recursive=True),
+        lambda: data.fs.rm(f"{data.path}/*"),
+    ):
+        (data / "report.csv").write_text("sent")
+        containers_server.add_container_file(container_of(data), "/mnt/data/report.csv", b"copied")
+        assert 2 == len(list(data.iterdir()))
+
+        delete()
+
+        assert [] == list(data.iterdir())
 
 
 def test_a_file_that_is_called_like_a_pattern_is_deleted_alone(

@@ -53,6 +53,8 @@ def test_the_exact_path_comes_before_a_newer_file_of_that_name() -> None:
 
     assert exact is tree(sent, exact).find("/mnt/data/report.csv")
     assert [sent, exact] == tree(sent, exact).all_at("/mnt/data/report.csv")
+    assert [exact] == tree(sent, exact).meant_by("/mnt/data/report.csv")
+    assert [sent] == tree(sent).meant_by("/mnt/data/report.csv")
 
 
 def test_a_path_of_the_service_is_one_file_alone() -> None:
