@@ -37,7 +37,8 @@ class JournalEntry:
 
     :param id: counts up from 1.
     :param time: Unix time in seconds by the server's clock.
-    :param body: the JSON object that was sent; ``None`` when it was none.
+    :param body: the JSON object that was sent, or the fields of a form with ``filename`` and ``bytes`` of each
+        file; ``None`` for any other body.
     :param body_bytes: length of the body as it was sent.
     :param name: ``name`` of the body.
     :param status: of the answer; ``None`` when none was sent.
@@ -333,7 +334,8 @@ class LocalServer:
         """Every container that was ever made, oldest first, in the API's shape and with more.
 
         ``status`` is ``running``, ``expired`` or ``deleted``; ``requested`` has what the API never shows:
-        file ids, skills, and the domains and names of secrets.
+        file ids, skills, and the domains and names of secrets. ``skills`` are the folders of those that are
+        unpacked for it, ``<name>-<version>``.
         """
         data: list[dict[str, Any]] = self._admin("GET", "containers")["data"]
         return data

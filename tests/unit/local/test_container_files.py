@@ -318,3 +318,24 @@ def test_a_file_that_is_referred_to_must_be_there(call: Driver) -> None:
     assert 1 == len(call("GET", "/_local/containers").json["data"])
     for body in ({}, {"file_id": "x", "file": "y"}, {"path": "x"}):
         assert 400 == call("POST", f"/v1/containers/{container}/files", body).status
+
+
+def test_a_file_that_is_too_long_to_be_copied(call: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An Upload can make a longer File than a container takes: it is refused, later and at creation."""
+    from airflow_containers.local.container_files import models
+    from airflow_containers.local.containers import staging
+
+    for module in (models, staging):
+        monkeypatch.setattr(module, "MAX_FILE_BYTES", 4)
+    call("POST", "/_local/files/file-1", content=b"12345")
+    container = make_container(call)
+    answers = [
+        call("POST", f"/v1/containers/{container}/files", {"file_id": "file-1"}),
+        call("POST", "/v1/containers", {"name": "n", "file_ids": ["file-1"]}),
+    ]
+
+    assert [(400, "file_id"), (400, "file_ids[0]")] == [
+        (each.status, each.error["param"]) for each in answers
+    ]
+    assert "Expected a file of at most 4 bytes, but got one of 5 bytes." in answers[1].error["message"]
+    assert ["file-1"] == contents(call)
