@@ -28,7 +28,7 @@ BROKEN: Final = (httpx.HTTPError, TimeoutError)
 """What reading from an opened answer may raise."""
 
 _GRACE_SECONDS: Final = 0.5
-_PIECES_AT_A_TIME: Final = 4
+_PIECES_AT_A_TIME: Final = 2
 """Pieces of a body that a thread reads for the event loop at a time: a change of threads is not free."""
 
 _NOT_SENT: Final = (

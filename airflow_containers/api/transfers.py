@@ -17,7 +17,7 @@ from typing import BinaryIO, Final, Generic, TypeVar
 from airflow_containers.api.bodies import Body, reason
 from airflow_containers.api.errors import LocalFileError, SourceChangedError
 
-BATCH_BYTES: Final = 1024 * 1024
+BATCH_BYTES: Final = 512 * 1024
 """Bytes that are written to disk at a time, while the next ones arrive."""
 
 MAX_PIECES: Final = 512
