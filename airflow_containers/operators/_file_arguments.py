@@ -30,31 +30,37 @@ def refuse(task_id: str, field: str, value: Any, expected: str) -> NoReturn:
     raise InvalidTaskArgumentError(f"Task {task_id!r}: {field}: got {quoted(value)}, expected {expected}")
 
 
+def is_path(value: Any) -> bool:
+    """Whether a value is a path, on the worker or in a store: those of Airflow 3.3 are no ``os.PathLike``."""
+    return isinstance(value, os.PathLike) or hasattr(type(value), "joinpath")
+
+
 def is_open(value: Any) -> bool:
     """Whether an argument is known only when the task runs. A path is known, though it has a ``resolve``."""
-    if isinstance(value, os.PathLike):
+    if is_path(value):
         return False
     if isinstance(value, list | tuple | set | frozenset):
         return any(map(is_open, value))
     return is_dynamic(value)
 
 
-def as_entries(task_id: str, field: str, value: Any, expected: str) -> list[str]:
+def as_entries(task_id: str, field: str, value: Any, expected: str, *, literal: bool = False) -> list[str]:
     """Return a field that takes one text or several as a list of texts.
 
     :param value: a text or path, several of them, or text that is a JSON list or a Python list literal;
-        ``None`` for none. Entries that are templates still are left out.
+        ``None`` for none.
     :param expected: what an entry should be, for the message.
+    :param literal: as it was written; entries that are known only when the task runs are left out.
     :raises InvalidTaskArgumentError: if an entry is something else.
     """
     listed = f"{expected}, or a list of some"
-    if value is None or (not isinstance(value, list | tuple) and is_open(value)):
+    if value is None or (literal and not isinstance(value, list | tuple) and is_open(value)):
         return []
     if isinstance(value, str):
         if value.strip() in RENDERED_TO_NOTHING - {"[]"}:
             refuse(task_id, field, value, listed + NOTHING)
         value = _parsed(value, list | tuple, [value])
-    elif isinstance(value, os.PathLike):
+    elif is_path(value):
         value = [value]
     if isinstance(value, set | frozenset):
         value = sorted(value, key=str)
@@ -63,18 +69,18 @@ def as_entries(task_id: str, field: str, value: Any, expected: str) -> list[str]
     return [
         _as_text(task_id, f"{field}[{index}]", entry, expected)
         for index, entry in enumerate(value)
-        if not is_open(entry)
+        if not (literal and is_open(entry))
     ]
 
 
-def as_texts(task_id: str, value: Any) -> dict[str, bytes]:
+def as_texts(task_id: str, value: Any, *, literal: bool = False) -> dict[str, bytes]:
     """Return the contents of the files that a task writes itself, by name.
 
-    :param value: a mapping, or text that is one in JSON or as a Python literal; ``None`` for none. What is
-        a template still is left out.
+    :param value: a mapping, or text that is one in JSON or as a Python literal; ``None`` for none.
+    :param literal: as it was written; what is known only when the task runs is left out.
     :raises InvalidTaskArgumentError: if a name cannot be a file's, or a value cannot be written as JSON.
     """
-    if value is None or (not isinstance(value, Mapping) and is_open(value)):
+    if value is None or (literal and not isinstance(value, Mapping) and is_open(value)):
         return {}
     if isinstance(value, str):
         if value.strip() in RENDERED_TO_NOTHING:
@@ -85,7 +91,7 @@ def as_texts(task_id: str, value: Any) -> dict[str, bytes]:
     contents = {}
     for name, content in value.items():
         _check_name(task_id, name)
-        if not is_open(content):
+        if not (literal and is_open(content)):
             contents[name] = _as_content(task_id, f"texts[{name!r}]", content)
     return contents
 
@@ -140,7 +146,7 @@ def _parsed(text: str, kind: Any, otherwise: Any) -> Any:
 
 
 def _as_text(task_id: str, field: str, entry: Any, expected: str) -> str:
-    if isinstance(entry, os.PathLike):
+    if is_path(entry):
         # `str` and not `fspath`: that of a path in a store has no scheme.
         entry = str(entry)
     if not isinstance(entry, str):

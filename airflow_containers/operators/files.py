@@ -22,6 +22,7 @@ from airflow_containers.operators._file_arguments import (
     check_common,
     check_some_given,
     is_open,
+    is_path,
     refuse,
 )
 from airflow_containers.operators._literals import RENDERED_TO_NOTHING
@@ -101,9 +102,11 @@ class _FileOperator(BaseOperator):
             raise FileTransferError(f"{message}; if_nothing_matches='skip' or 'ignore' allows that")
         self.log.info("%s", message)
 
-    def _all_or_skip(self, found: Sequence[Any]) -> None:
+    def _check_found(self, found: Sequence[Any]) -> None:
         if not found and self.if_nothing_matches == "skip":
             raise AirflowSkipException(f"Task {self.task_id!r}: there is no file to transfer")
+        if not found:
+            self._nothing("there is no file to transfer")
 
     def _tell(self, lines: Collection[str], what: str, seconds: float, size: int) -> None:
         from airflow_containers.operators._transfers import size_text
@@ -174,13 +177,13 @@ class UploadToContainerOperator(_FileOperator):
         self.conn_id = conn_id
         check_common(self, literal=True)
         check_some_given(self, _UPLOAD_FIELDS)
-        self._given()
+        self._given(literal=True)
 
-    def _given(self) -> tuple[list[str], dict[str, bytes], list[str]]:
+    def _given(self, *, literal: bool) -> tuple[list[str], dict[str, bytes], list[str]]:
         return (
-            as_entries(self.task_id, "sources", self.sources, _SOURCE),
-            as_texts(self.task_id, self.texts),
-            as_entries(self.task_id, "file_ids", self.file_ids, _FILE_ID),
+            as_entries(self.task_id, "sources", self.sources, _SOURCE, literal=literal),
+            as_texts(self.task_id, self.texts, literal=literal),
+            as_entries(self.task_id, "file_ids", self.file_ids, _FILE_ID, literal=literal),
         )
 
     def execute(self, context: Context) -> dict[str, str | None]:
@@ -198,7 +201,7 @@ class UploadToContainerOperator(_FileOperator):
 
         ContainerLink.persist(context, None)
         check_common(self, literal=False)
-        sources, texts, file_ids = self._given()
+        sources, texts, file_ids = self._given(literal=False)
         has_dag = self.has_dag()  # type: ignore[no-untyped-call, unused-ignore]
         folder = Path(self.dag.folder) if has_dag else Path.cwd()
         limits = Limits(self.max_files, self.max_bytes)
@@ -206,7 +209,7 @@ class UploadToContainerOperator(_FileOperator):
             stopped = self._begin(context, hook)
             with Sources(limits, folder, stopped, self._nothing) as found:
                 uploads = found.find(sources, texts, file_ids)
-                self._all_or_skip(uploads)
+                self._check_found(uploads)
                 files = self._send(hook, stopped, uploads)
         report_lineage(self, [location for upload in uploads if (location := upload.location)], [])
         sent = list(zip((upload.label for upload in uploads), files, strict=True))
@@ -372,8 +375,8 @@ class DownloadFromContainerOperator(_FileOperator):
     def _given(self, *, literal: bool) -> tuple[list[str], list[str], str]:
         target = "" if literal and is_open(self.target) else _check_target(self.task_id, self.target)
         return (
-            as_entries(self.task_id, "paths", self.paths, _PATH),
-            as_entries(self.task_id, "file_ids", self.file_ids, _CONTAINER_FILE_ID),
+            as_entries(self.task_id, "paths", self.paths, _PATH, literal=literal),
+            as_entries(self.task_id, "file_ids", self.file_ids, _CONTAINER_FILE_ID, literal=literal),
             target,
         )
 
@@ -398,7 +401,7 @@ class DownloadFromContainerOperator(_FileOperator):
             stopped = self._begin(context, hook)
             budget = Budget(hook.get_options().requests_per_minute)
             downloads = self._choose(hook, lambda: budget.turn(stopped), limits, paths, file_ids)
-            self._all_or_skip(downloads)
+            self._check_found(downloads)
             with Target(hook, self.container_id, target, limits=limits, stopped=stopped) as place:
 
                 def take(download: Download) -> dict[str, Any]:
@@ -488,7 +491,7 @@ def _check_paths(uploads: Sequence[Upload], files: Sequence[ContainerFile]) -> N
 def _check_target(task_id: str, value: Any) -> str:
     from airflow_containers.operators._stores import is_url
 
-    target = str(value) if isinstance(value, os.PathLike) else value
+    target = str(value) if is_path(value) else value
     if not isinstance(target, str) or target.strip() in RENDERED_TO_NOTHING:
         refuse(task_id, "target", value, _TARGET)
     if "\0" in target or not (is_url(target) or target.startswith("/")):

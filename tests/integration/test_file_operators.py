@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import resource
+import signal
 import stat
 import threading
 import time
@@ -135,6 +136,15 @@ class TestUpload:
         assert "Grüße\n".encode() == content(container, result["note.txt"])
         assert {"a": [1, None]} == json.loads(content(container, result["config.json"]))
 
+    def test_template_of_another_language(self, container: str) -> None:
+        """A text may be a template itself once it is rendered, and is sent as it is."""
+        task = UploadToContainerOperator(
+            task_id="put", container_id=container, texts={"page.j2": "{% raw %}{{ title }}{% endraw %}"}
+        )
+        context = task_context(task)
+        task.render_template_fields(context)
+        assert b"{{ title }}" == content(container, task.execute(context)["page.j2"])
+
     def test_file_ids(self, container: str, server: LocalServer) -> None:
         """A file of the Files API is copied by the service."""
         server.add_file("file-1", b"from the Files API", filename="big.bin")
@@ -231,6 +241,15 @@ class TestNothingThere:
         for choice in ("skip", "ignore"):
             result, _ = upload(container, sources=source, texts={"a": "b"}, if_nothing_matches=choice)
             assert ["a"] == list(result)
+
+    def test_empty_list(self, container: str, tmp_path: Path) -> None:
+        """A template that renders to an empty list is as good as a pattern without a match."""
+        for choice, expected in (("fail", FileTransferError), ("skip", AirflowSkipException)):
+            with pytest.raises(expected, match="there is no file to transfer"):
+                upload(container, sources="[]", if_nothing_matches=choice)
+            with pytest.raises(expected, match="there is no file to transfer"):
+                download(container, paths="[]", target=tmp_path, if_nothing_matches=choice)
+        assert ({}, []) == upload(container, sources="[]", if_nothing_matches="ignore")
 
     def test_in_a_store(self, container: str, store: MemoryFileSystem) -> None:
         """The same for stores."""
@@ -409,6 +428,48 @@ class TestAllOrNothing:
         with pytest.raises(FileTransferError, match="the task was killed; 0 of 1 files were sent before"):
             task.execute(task_context(task))
         assert {} == listed(container)
+
+
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_time_out(container: str, server: LocalServer, tmp_path: Path, direction: str) -> None:
+    """A time-out that Airflow raises in the task's thread ends it soon; nothing stays on either side."""
+
+    class TaskTimeoutError(BaseException):
+        pass
+
+    def ring(*_: object) -> None:
+        raise TaskTimeoutError
+
+    task: Any
+    if direction == "in":
+        for number in range(10):
+            (tmp_path / f"{number}.csv").write_text("x")
+        server.order_fault(method="POST", path=FILES_PATH, delay=0.4, times=50)
+        task = UploadToContainerOperator(
+            task_id="put", container_id=container, sources=f"{tmp_path}/*", parallel=2
+        )
+    else:
+        for number in range(10):
+            server.add_container_file(container, f"/mnt/data/{number}", b"x")
+        server.order_fault(method="GET", path=CONTENT_PATH, delay=0.4, times=50)
+        task = DownloadFromContainerOperator(
+            task_id="get", container_id=container, paths="*", target=tmp_path, parallel=2
+        )
+    before = signal.signal(signal.SIGALRM, ring)
+    started = time.monotonic()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1)
+        with pytest.raises(TaskTimeoutError):
+            task.execute(task_context(task))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - started < 5
+    if direction == "in":
+        assert {} == listed(container)
+    else:
+        assert not any(name.startswith(".") for name in leftovers(tmp_path))
+        assert 0 < len(leftovers(tmp_path)) < 10
 
 
 def test_many_files_in_parallel(container: str, server: LocalServer, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, ObjectStoragePath
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -241,7 +241,7 @@ def test_mapped() -> None:
 )
 def test_entries(value: Any, expected: list[str]) -> None:
     """One or several, as Python or as text that a template rendered."""
-    assert expected == as_entries("make", "sources", value, "a path")
+    assert expected == as_entries("make", "sources", value, "a path", literal=True)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,24 @@ def test_entries(value: Any, expected: list[str]) -> None:
 )
 def test_texts(value: Any, expected: dict[str, bytes]) -> None:
     """A text stays as it is, everything else is JSON."""
-    assert expected == as_texts("make", value)
+    assert expected == as_texts("make", value, literal=True)
+
+
+def test_rendered_values_are_no_templates() -> None:
+    """What looks like a template once the task runs is meant as it stands there."""
+    assert ["{{ x }}.csv"] == as_entries("make", "sources", ["{{ x }}.csv"], "a path")
+    assert ["{{ x }}.csv"] == as_entries("make", "sources", "{{ x }}.csv", "a path")
+    assert {"a.j2": b"{{ x }}"} == as_texts("make", {"a.j2": "{{ x }}"})
+    assert {"a.json": b'[\n  "{% x %}"\n]\n'} == as_texts("make", {"a.json": ["{% x %}"]})
+
+
+def test_paths_of_stores() -> None:
+    """A path in a store keeps its connection, whatever kind of path this Airflow makes of it."""
+    path = ObjectStoragePath("file://nobody@/data/a.csv")
+    for literal in (False, True):
+        assert ["file://nobody@/data/a.csv"] == as_entries("make", "sources", path, "a", literal=literal)
+        assert ["file://nobody@/data/a.csv"] == as_entries("make", "sources", [path], "a", literal=literal)
+    assert "file://nobody@/data/a.csv" == download(target=path)._given(literal=False)[2]
 
 
 anything = st.recursive(
