@@ -32,6 +32,8 @@ def _result(folder: Path) -> dict[str, Any]:
         packed, files = _packed(folder)
     except SkillError as error:
         return {"path": str(folder), "problems": list(error.problems)}
+    except OSError as error:
+        return {"path": str(folder), "problems": [str(error)]}
     return {
         "path": str(folder),
         "problems": [],

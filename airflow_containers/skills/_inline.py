@@ -6,7 +6,7 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,15 +28,20 @@ def packed_inline(folder: Path) -> Iterator[InlineSkill]:
     that.
 
     :raises SkillError: if the folder is no skill.
+    :raises LocalFileError: if the zip cannot be written, such as when the disk is full.
     """
-    with tempfile.TemporaryFile() as file:
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+    try:
         packed = pack_skill(folder, file)  # type: ignore[arg-type, unused-ignore]
-        file.flush()
         source = _OpenFile(f"{packed.name}.zip", packed.size, file.fileno())
         zipped = SkillZip(source, packed.sha256)
         yield InlineSkill(
             name=packed.name, description=packed.description, source=InlineSkillSource(data=zipped)
         )
+    finally:
+        # On a full disk closing fails as writing did, and that was told.
+        with suppress(OSError):
+            file.close()
 
 
 class _OpenFile:

@@ -6,10 +6,14 @@ import hashlib
 import os
 import stat
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Final
 
+from airflow_containers.api.bodies import reason
+from airflow_containers.api.errors import LocalFileError
 from airflow_containers.skills._contents import CHUNK_BYTES, Contents, FileContent
 from airflow_containers.skills._errors import SkillChangedError
 from airflow_containers.skills._folder import (
@@ -19,6 +23,7 @@ from airflow_containers.skills._folder import (
     stamp,
     walked_again,
 )
+from airflow_containers.skills._limits import in_units
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The oldest time that a zip can hold."""
@@ -58,18 +63,30 @@ def pack_skill(path: Path, target: Path | BinaryIO) -> PackedSkill:
         removed if packing fails.
     :raises SkillError: if the folder is no skill.
     :raises SkillChangedError: if a file changed while it was read.
+    :raises LocalFileError: if the zip cannot be written, such as when the disk is full.
     """
     folder = check_skill_folder(path)
-    if not isinstance(target, Path):
-        return _packed(folder, target, None)
-    made = False
     try:
-        with target.open("wb") as opened:
-            made = True
+        if not isinstance(target, Path):
+            return _packed(folder, target, None)
+        with target.open("wb") as opened, _removed_on_failure(target):
             return _packed(folder, opened, target)
+    except OSError as error:
+        place = target.parent if isinstance(target, Path) else "the folder for temporary files"
+        raise LocalFileError(
+            f"{path}: the zip of {in_units(folder.zip_size)} could not be made ({reason(error)}); it needs "
+            f"that much room in {place}"
+        ) from None
+
+
+@contextmanager
+def _removed_on_failure(target: Path) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
-        if made:
-            target.unlink(missing_ok=True)
+        # Never a device or a pipe that somebody has named.
+        if target.is_file():
+            target.unlink()
         raise
 
 

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from airflow_containers.api import LocalFileError
 from airflow_containers.skills import (
     MAX_FILE_BYTES,
     PackedSkill,
@@ -150,6 +151,26 @@ def test_written_to_a_path(tmp_path: Path) -> None:
     with pytest.raises(SkillError):
         pack_skill(folder, tmp_path / "other.zip")
     assert not (tmp_path / "other.zip").exists()
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    """A zip that cannot be written is a retryable error that says how much room it needs."""
+    folder = make_skill(tmp_path / "skill", {"a": bytes(100_000)})
+
+    with open("/dev/full", "r+b", buffering=0) as full, pytest.raises(LocalFileError) as caught:  # noqa: PTH123
+        pack_skill(folder, full)  # type: ignore[arg-type]
+    assert "the zip of 97.9 KB could not be made (no space left on device)" in str(caught.value)
+    with pytest.raises(LocalFileError, match="no such file or directory"):
+        pack_skill(folder, tmp_path / "none" / "skill.zip")
+
+
+def test_full_disk_of_an_inline_skill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is the same where the file is closed in vain afterwards."""
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "r+b"))  # noqa: PTH123, SIM115
+    folder = make_skill(tmp_path / "skill", {"a": bytes(100_000)})
+
+    with pytest.raises(LocalFileError, match="no space left on device"), packed_inline(folder):
+        pytest.fail("there is nothing to send")
 
 
 def _grow(file: Path) -> None:
