@@ -37,8 +37,8 @@ class JournalEntry:
 
     :param id: counts up from 1.
     :param time: Unix time in seconds by the server's clock.
-    :param body: the JSON object that was sent, or the fields of a form with ``filename`` and ``bytes`` of each
-        file; ``None`` for any other body.
+    :param body: the JSON object that was sent, or the fields of a form with ``filename`` and ``bytes`` of
+        each file; ``None`` for any other body.
     :param body_bytes: length of the body as it was sent.
     :param name: ``name`` of the body.
     :param status: of the answer; ``None`` when none was sent.

@@ -16,6 +16,7 @@ from tests.unit.local.conftest import Driver
 from tests.unit.local.forms import (
     BOUNDARY,
     contents,
+    form,
     make_upload,
     part,
     post,
@@ -161,3 +162,31 @@ def test_uploads_expire_and_are_cancelled_with_their_parts(call: Driver) -> None
     assert [] == contents(call)
     answer = post(call, f"/v1/uploads/{expired}/parts", part("data", b"1", "x"))
     assert f"Upload {expired} is expired. Expected a pending one." == answer.error["message"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=400)
+@given(
+    changes=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=4)), min_size=1, max_size=8
+    ),
+    cut=st.none() | st.floats(0, 1),
+    chunks=st.integers(1, 50),
+    boundary=st.sampled_from([BOUNDARY, "", "x" * 300, '"limit"', "limit; boundary=x", "\xe9"]),
+)
+def test_no_form_is_an_accident(
+    call: Driver, changes: list[tuple[float, bytes]], cut: float | None, chunks: int, boundary: str
+) -> None:
+    """A form with any of its bytes changed, or cut short, is carried out or refused, and leaves nothing."""
+    content = bytearray(form(part("purpose", b"user_data"), part("file", b"12345" * 20, "größe.txt")))
+    for place, piece in changes:
+        start = int(place * len(content))
+        content[start : start + len(piece)] = piece
+    body = bytes(content if cut is None else content[: int(cut * len(content))])
+    headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
+    answer = call("POST", "/v1/files", content=body, headers=headers, chunks=chunks)
+
+    assert answer.status in {200, 400}
+    if answer.status == 200:
+        assert 200 == call("DELETE", f"/v1/files/{answer.json['id']}").status
+    assert [] == contents(call)
+    assert 200 == call("GET", "/_local/journal").status
