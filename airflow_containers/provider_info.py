@@ -110,6 +110,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_containers.operators.container",
                     "airflow_containers.operators.files",
                     "airflow_containers.operators.keep_alive",
+                    "airflow_containers.operators.skill",
                     "airflow_containers.operators.sweep",
                 ],
             }
