@@ -320,14 +320,14 @@ def test_a_forked_process_gets_a_client_of_its_own(monkeypatch: pytest.MonkeyPat
     child = hook.get_conn()
 
     assert child is not parents
-    assert not parents._http.is_closed
+    assert not parents._wire._http.is_closed
 
 
 def test_a_hook_closes_its_client_at_the_end_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """No socket is left to the garbage collector."""
     with connect(monkeypatch, {"conn_type": "openai_containers", "password": "sk-in-a-block"}) as hook:
         client = hook.get_conn()
-    assert client._http.is_closed
+    assert client._wire._http.is_closed
 
 
 def test_a_proxy_of_the_environment_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
