@@ -18,7 +18,7 @@ from airflow_containers.api.endpoints import Call, ResponseT
 from airflow_containers.api.models import CreateContainerRequest
 from airflow_containers.api.options import ClientOptions
 from airflow_containers.api.redaction import Redactor
-from airflow_containers.api.retry import NoAnswer, RetryPolicy, Sent, Tried, delay_before_next
+from airflow_containers.api.retry import Answer, NoAnswer, RetryPolicy, Sent, Tried, delay_before_next
 from airflow_containers.api.transfers import Receiving, Sending
 
 # Under the name of the clients: which module of theirs it is, no log has to know.
@@ -121,7 +121,7 @@ class Exchange:
                 result.outcome,
                 attempt=tried.attempts,
                 elapsed=now - started - tried.moving,
-                repeatable=call.repeatable or not _arrived(attempt),
+                repeatable=call.repeatable or (isinstance(result.outcome, Answer) and not _arrived(attempt)),
                 policy=self._policy,
             )
             if delay is None:
@@ -144,7 +144,11 @@ class Exchange:
 
     def _read(self, attempt: Attempt, raw: _answers.RawAnswer | _answers.Failure, redactor: Redactor) -> Any:
         call = attempt.call
-        if not _arrived(attempt):
+        if not _arrived(attempt) and isinstance(raw, _answers.RawAnswer) and 200 <= raw.status < 300:
+            # Whatever was made is not what was to be sent.
+            reason = f"HTTP {raw.status} before all of the body was sent"
+            raw = _answers.Failure(NoAnswer(Sent.PERHAPS), reason, unusable=True)
+        elif not _arrived(attempt):
             # Without the end of its body the request cannot have been carried out: no doubt is left.
             call = replace(call, repeatable=True)
             if isinstance(raw, _answers.Failure) and raw.outcome.sent is Sent.PERHAPS:

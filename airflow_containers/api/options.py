@@ -41,7 +41,7 @@ class ClientOptions:
     :param auth: ``bearer`` sends ``Authorization: Bearer <key>``, ``api-key`` sends ``api-key: <key>``
         (Azure).
     :param timeout: seconds for one attempt, up to 86,400; at most 10 of them to connect to one address of the
-        host.
+        host. Of a file that is sent or received, it is how long nothing may move.
     :param max_retries: attempts after the first, 0 or more.
     :param max_elapsed: seconds from the first attempt after which no further one starts.
     :param verify: ``False`` turns certificate checks off; a text is the path of a CA bundle (a file or a

@@ -500,23 +500,28 @@ class TestUploadsThatBreak:
 
     def test_a_refusal_in_the_middle(self, call: Call) -> None:
         """A server that answers before it has read all is heard."""
-
-        def refuse(connection: Any) -> None:
-            connection.settimeout(10)
-            connection.recv(65_536)
-            body = b'{"error": {"message": "Too large."}}'
-            connection.sendall(head(413, {"content-length": str(len(body))}) + body)
-            connection.shutdown(1)
-            with contextlib.suppress(OSError):
-                while connection.recv(1 << 20):
-                    pass
-            connection.close()
-
+        refuse = answer_early(413, b'{"error": {"message": "Too large."}}')
         with RawServer(before=refuse) as server, pytest.raises(BadRequestError, match="HTTP 413: Too large"):
             call(
                 server.base_url,
-                lambda client: client.send(create_container_file("cntr_1", BytesSource("a.bin", DATA * 5))),
+                lambda client: client.send(create_container_file("cntr_1", BytesSource("a.bin", BIG))),
             )
+
+
+def answer_early(status: int, body: bytes) -> Callable[[Any], None]:
+    """A server that answers as soon as a request has begun, and reads the rest for nothing."""
+
+    def answer(connection: Any) -> None:
+        connection.settimeout(10)
+        connection.recv(65_536)
+        connection.sendall(head(status, {"content-length": str(len(body))}) + body)
+        connection.shutdown(1)
+        with contextlib.suppress(OSError):
+            while connection.recv(1 << 20):
+                pass
+        connection.close()
+
+    return answer
 
 
 class World:

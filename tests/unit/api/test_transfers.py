@@ -5,13 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_containers.api import Downloaded, LocalFileError, SourceChangedError
-from airflow_containers.api.retry import Tried
+from airflow_containers.api import (
+    AmbiguousUploadError,
+    BytesSource,
+    ClientOptions,
+    Downloaded,
+    LocalFileError,
+    SourceChangedError,
+)
+from airflow_containers.api._answers import Failure, RawAnswer
+from airflow_containers.api._exchange import Attempt, Exchange, Pause
+from airflow_containers.api.endpoints import create_container_file
+from airflow_containers.api.retry import NoAnswer, Sent, Tried
 from airflow_containers.api.transfers import Receiving, Sending, UnusableAnswerError
 
 RESUMABLE = {"etag": '"v1"', "accept-ranges": "bytes"}
@@ -162,6 +173,41 @@ class TestSending:
         sending.begin(lambda: None)
         with pytest.raises(SourceChangedError):
             list(sending.pieces())
+
+
+class TestHalfARequest:
+    """An answer that came before all of the body was sent."""
+
+    def test_a_success_is_none(self) -> None:
+        """A truncated upload is an error, whatever a server says of it, and is not blindly repeated."""
+        attempt, steps = half_sent()
+        with pytest.raises(AmbiguousUploadError, match="HTTP 200 before all of the body was sent"):
+            steps.send(RawAnswer(200, {}, b'{"id": "cfile_1"}'))
+        assert not attempt.sending.whole
+
+    @pytest.mark.parametrize(
+        "result",
+        [
+            RawAnswer(503, {}, b""),
+            RawAnswer(409, {}, b""),
+            Failure(NoAnswer(Sent.PERHAPS), "the connection broke"),
+        ],
+    )
+    def test_a_failure_is_sure(self, result: Any) -> None:
+        """Nothing can have been made, so it is sent again although it makes a file."""
+        _, steps = half_sent()
+        assert isinstance(steps.send(result), Pause)
+        assert isinstance(steps.send(None), Attempt)
+
+
+def half_sent() -> tuple[Any, Any]:
+    """The upload of a file of which one piece was sent."""
+    exchange = Exchange(ClientOptions(api_key="sk-1"))
+    steps = exchange.steps(create_container_file("cntr_1", BytesSource("a", bytes(1_000_000))))
+    attempt: Any = next(steps)
+    attempt.sending.begin(lambda: None)
+    next(attempt.sending.pieces())
+    return attempt, steps
 
 
 class TestTried:
