@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import tempfile
 import warnings
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
-
-from airflow_containers.filesystems._errors import file_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,11 +49,14 @@ class ContainerReader(io.BufferedReader):
 
 class _Content(io.RawIOBase):
     def __init__(self, hook: ContainerHook, container_id: str, file: ContainerFile, path: str) -> None:
+        from airflow_containers.filesystems._gone import file_errors
+
         super().__init__()
         self._hook = hook
         self._container_id = container_id
         self._file = file
         self._path = path
+        self._file_errors = functools.partial(file_errors, path)
         self._position = 0
         self._stream: BinaryIO | None = None
         self._streamed = 0
@@ -119,7 +121,7 @@ class _Content(io.RawIOBase):
         if self.closed:
             raise ValueError("The file is closed")
         if self._copy is None and self._position >= self._streamed:
-            with file_errors(self._path):
+            with self._file_errors():
                 data = self._read_stream(size)
         else:
             copy = self._local_copy()
@@ -141,7 +143,7 @@ class _Content(io.RawIOBase):
 
     def _open_stream(self) -> BinaryIO:
         if self._stream is None:
-            with file_errors(self._path):
+            with self._file_errors():
                 self._stream = self._hook.open_container_file(self._container_id, self._file.id)
         return self._stream
 
@@ -151,7 +153,7 @@ class _Content(io.RawIOBase):
                 self._stream.close()
             with tempfile.TemporaryDirectory(prefix="airflow-containers-") as folder:
                 target = Path(folder, "content")
-                with file_errors(self._path):
+                with self._file_errors():
                     self._hook.download_container_file(self._container_id, self._file.id, target)
                 # The open file outlives its name, and nothing is left even if the process is killed now.
                 self._copy = target.open("rb")

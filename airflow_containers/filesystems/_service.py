@@ -54,7 +54,9 @@ class Service:
         :param path: the path that is worked with, for the text of an error.
         :raises FileNotFoundError: if the file or the container is not there.
         """
-        with _errors.file_errors(path):
+        from airflow_containers.filesystems._gone import file_errors
+
+        with file_errors(path):
             return call(self.hook())
 
     def tree(self, container_id: str) -> FileTree:
@@ -151,10 +153,12 @@ class Service:
 
     def delete(self, container_id: str, file: ContainerFile) -> None:
         """Delete a file. One that is gone already is fine; a container that is gone is not."""
+        from airflow_containers.filesystems._gone import ContainerMissingError
+
         path = f"{container_id}{file.path or file.id}"
         try:
             self.call(path, lambda hook: hook.delete_container_file(container_id, file.id))
-        except _errors.ContainerMissingError:
+        except ContainerMissingError:
             raise
         except FileNotFoundError:
             pass
