@@ -59,8 +59,8 @@ def test_waiting_dag_runs(
 
 
 @pytest.fixture
-def files_dag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, airflow_database: Path) -> Any:
-    """The DAG of the guide to files, in a bundle of its own, with the data that it reads."""
+def files_dag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, airflow_database: Path) -> Path:
+    """The file with the DAG of the guide to files, in a bundle of its own, with the data that it reads."""
     source = next(block for block in _blocks(FILES, "python") if "with DAG(" in block)
     file = tmp_path / "files_dag.py"
     file.write_text(source)
@@ -74,23 +74,21 @@ def files_dag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, airflow_database:
     monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([bundle]))
     # Airflow 2.11 looks at the executor for a waiting sensor, and this one is not to be used with SQLite.
     monkeypatch.setenv("_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK", "1")
-    return load_dag(file)
+    return file
 
 
 def test_files_dag_runs(
-    files_dag: Any,
+    files_dag: Path,
     containers_server: LocalServer,
     containers_connection: str,
     airflow_database: Path,
     tmp_path: Path,
 ) -> None:
-    """The DAG of the guide to files brings out what it put in; its way to one path is in the result."""
-    run = run_dag(files_dag, airflow_database, {"results": f"file://{tmp_path}/results"})
+    """The DAG of the guide to files brings out what it put in."""
+    run = run_dag(load_dag(files_dag), airflow_database, {"results": f"file://{tmp_path}/results"})
 
     assert "success" == run.state
-    (expression,) = (block for block in _blocks(FILES, "python") if block.startswith("put.output["))
-    key = eval(expression.partition("#")[0].removeprefix("put.output").strip())[0]
-    there = run.xcoms("put")[-1][key]
+    there = run.xcoms("put")[-1]["data/orders.csv"]
     assert there.endswith("-orders.csv")
     assert {-1: [there]} == run.xcoms("there")
     results = tmp_path / "results" / run.run_id
@@ -98,6 +96,35 @@ def test_files_dag_runs(
     assert {"run": run.run_id, "columns": ["city", "amount"]} == json.loads(
         (results / "job.json").read_text()
     )
+    containers_server.assert_nothing_left()
+
+
+def test_paths_of_what_was_sent_go_to_the_next_task(
+    files_dag: Path,
+    containers_server: LocalServer,
+    containers_connection: str,
+    airflow_database: Path,
+    tmp_path: Path,
+) -> None:
+    """The ways from an upload to its paths that the guide names lead there; the wrong one does not."""
+    (chosen,) = (block for block in _blocks(FILES, "python") if block.startswith("paths="))
+    (every,) = re.findall(r"`(\"\{\{[^`]*\}\}\")`", FILES)
+    (wrong,) = re.findall(r"`(put\.output\[[^`]*\])`", FILES)
+    source = files_dag.read_text()
+    written = 'paths=["*.csv", "job.json"]'
+    assert written in source
+    for paths, state in (
+        (chosen.strip(), "success"),
+        (f"paths={every}", "success"),
+        (f"paths={wrong}", "failed"),
+    ):
+        files_dag.write_text(source.replace(written, paths))
+        target = tmp_path / str(hash(paths))
+        run = run_dag(load_dag(files_dag), airflow_database, {"results": f"file://{target}"})
+
+        assert state == run.tasks["get", -1], paths
+        if state == "success":
+            assert ["job.json", "orders.csv"] == sorted(path.name for path in (target / run.run_id).iterdir())
     containers_server.assert_nothing_left()
 
 
