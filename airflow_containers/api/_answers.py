@@ -43,12 +43,14 @@ class Failure:
 
     :param timeout: whether it took too long.
     :param unusable: whether there was an answer, and not the one that was asked for.
+    :param detail: what that answer says itself, as it came.
     """
 
     outcome: NoAnswer
     reason: str
     timeout: bool = False
     unusable: bool = False
+    detail: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ def _ambiguous(
 
 def _no_answer_error(call: Call[Any], failure: Failure, redactor: Redactor) -> errors.ContainersError:
     reason = redactor.text(failure.reason)
+    if failure.detail:
+        reason = f"{reason}. It says: {_shortened(redactor.text(failure.detail))}"
     if not call.repeatable and failure.outcome.sent is Sent.PERHAPS:
         return _ambiguous(call, reason)
     if failure.unusable:

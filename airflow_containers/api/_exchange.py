@@ -35,6 +35,7 @@ class Attempt:
     :param sending: a body that is read while it is sent.
     :param receiving: where the content of a successful answer goes.
     :param keep_open: whether to hand a successful answer over before its content was read.
+    :param expected_bytes: size of the content that is kept open, if known.
     """
 
     call: Call[Any]
@@ -43,6 +44,7 @@ class Attempt:
     sending: Sending | None = None
     receiving: Receiving | None = None
     keep_open: bool = False
+    expected_bytes: int | None = None
 
     @property
     def is_transfer(self) -> bool:
@@ -64,10 +66,16 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Opened(Generic[ConnectionT]):
-    """A successful answer whose content was not read yet; whoever gets it closes it."""
+    """A successful answer whose content was not read yet; whoever gets it closes it.
+
+    :param begun: how the content begins, which was looked at.
+    :param pieces: an iterator over what comes after that.
+    """
 
     connection: ConnectionT
     size: int | None
+    begun: bytes = field(repr=False)
+    pieces: Any = field(repr=False)
 
 
 Step = Attempt | Pause
@@ -83,7 +91,12 @@ class Exchange:
         self._redactor = Redactor(options.secret_values())
 
     def steps(
-        self, call: Call[ResponseT], *, receiving: Receiving | None = None, keep_open: bool = False
+        self,
+        call: Call[ResponseT],
+        *,
+        receiving: Receiving | None = None,
+        keep_open: bool = False,
+        expected_bytes: int | None = None,
     ) -> Generator[Step, Result, Any]:
         """Ask for attempts and pauses until ``call`` has its answer, or raise why it has none.
 
@@ -91,7 +104,7 @@ class Exchange:
             for.
         """
         redactor = self._redactor_of(call)
-        attempt = _first_attempt(call, receiving, keep_open=keep_open)
+        attempt = replace(_first_attempt(call, receiving), keep_open=keep_open, expected_bytes=expected_bytes)
         started = time.monotonic()
         tried = Tried()
         while True:
@@ -161,14 +174,14 @@ class Exchange:
         return self._redactor
 
 
-def _first_attempt(call: Call[Any], receiving: Receiving | None, *, keep_open: bool) -> Attempt:
+def _first_attempt(call: Call[Any], receiving: Receiving | None) -> Attempt:
     # Apart, so that the body, which may hold secrets, is in no frame that an error's traceback shows.
     body = call.sent_body()
     headers = dict(call.headers)
     if isinstance(body, JsonBody):
-        return Attempt(call, headers, data=body.data, receiving=receiving, keep_open=keep_open)
+        return Attempt(call, headers, data=body.data, receiving=receiving)
     sending = Sending(body) if body is not None else None
-    return Attempt(call, headers, sending=sending, receiving=receiving, keep_open=keep_open)
+    return Attempt(call, headers, sending=sending, receiving=receiving)
 
 
 def _arrived(attempt: Attempt) -> bool:

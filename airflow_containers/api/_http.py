@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import httpx
 
-from airflow_containers.api import _answers, _deadline
+from airflow_containers.api import _answers, _deadline, _threads, transfers
 from airflow_containers.api._exchange import Attempt, Opened, Received, Result
 from airflow_containers.api.errors import ConfigurationError
 from airflow_containers.api.options import ClientOptions, reveal
@@ -154,7 +155,7 @@ class Wire(_BaseWire):
                 ):
                     return _receive(response, step.receiving, deadline)
                 if step.keep_open and response.is_success:
-                    opened = _opened(response)
+                    opened = _opened(response, step.expected_bytes)
                     return opened
                 return _read(response, deadline)
         except UnusableAnswerError as problem:
@@ -203,7 +204,7 @@ class AsyncWire(_BaseWire):
                 ):
                     return await _areceive(response, step.receiving, put_off)
                 if step.keep_open and response.is_success:
-                    opened = _opened(response)
+                    opened = await _aopened(response, step.expected_bytes)
                     return opened
                 return await _aread(response)
         except UnusableAnswerError as problem:
@@ -232,24 +233,22 @@ class _SyncPieces(_Pieces):
 class _AsyncPieces(_Pieces):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the body; while some of it is sent, a thread reads what comes next."""
-        loop = asyncio.get_running_loop()
         chunks = self._sending.body.chunks()
 
         def read() -> list[bytes]:
             return list(islice(chunks, _PIECES_AT_A_TIME))
 
-        reading = loop.run_in_executor(None, read)
+        reading = _threads.begin(read)
         try:
-            while pieces := await reading:
-                reading = loop.run_in_executor(None, read)
+            while pieces := await _threads.end(reading):
+                reading = _threads.begin(read)
                 for piece in pieces:
                     yield self._sending.leaving(piece)
             self._sending.end()
         finally:
-            await asyncio.wait([reading])
-            # Taken note of, so that the event loop does not complain that nobody has looked.
-            if not reading.cancelled():
-                reading.exception()
+            # What was read for nothing, or could not be, does not matter any more.
+            with contextlib.suppress(Exception):
+                await _threads.end(reading)
             close = getattr(chunks, "close", None)
             if close is not None:
                 close()
@@ -288,27 +287,26 @@ def _receive(response: httpx.Response, receiving: Receiving, deadline: _deadline
 
 
 async def _areceive(response: httpx.Response, receiving: Receiving, put_off: Callable[[], None]) -> Result:
-    loop = asyncio.get_running_loop()
     writing: asyncio.Future[None] | None = None
+    due: list[bytes] = []
     try:
         async for piece in response.aiter_bytes():
-            if batch := receiving.take(piece):
+            due = receiving.take(piece) or []
+            if due:
                 if writing is not None:
-                    await writing
+                    await _threads.end(writing)
                 # While a thread writes it, the next pieces arrive.
-                writing = loop.run_in_executor(None, receiving.write, batch)
+                writing, due = _threads.begin(receiving.write, due), []
             put_off()
     finally:
         if writing is not None:
-            await writing
-        await loop.run_in_executor(None, receiving.write, receiving.rest())
-    return await loop.run_in_executor(None, _complete, receiving)
+            await _threads.end(writing)
+        await _threads.run(receiving.write, [*due, *receiving.rest()])
+    return await _threads.run(_complete, receiving)
 
 
 def _complete(receiving: Receiving) -> Received:
-    problem = receiving.problem()
-    if problem is not None:
-        raise UnusableAnswerError(problem)
+    receiving.check()
     return Received()
 
 
@@ -332,10 +330,42 @@ def _made(kind: Callable[..., HttpT], options: Mapping[str, Any]) -> HttpT:
         ) from None
 
 
-def _opened(response: httpx.Response) -> Opened[httpx.Response]:
+def _opened(response: httpx.Response, expected: int | None) -> Opened[httpx.Response]:
+    size, pieces, begun = _content_size(response), response.iter_bytes(), bytearray()
+    if transfers.may_be_error(response.headers):
+        for piece in pieces:
+            begun += piece
+            if len(begun) > transfers.MAX_ERROR_BYTES:
+                break
+        else:
+            _check_content(begun, expected)
+    return Opened(response, size, bytes(begun), pieces)
+
+
+async def _aopened(response: httpx.Response, expected: int | None) -> Opened[httpx.Response]:
+    size, pieces, begun = _content_size(response), response.aiter_bytes(), bytearray()
+    if transfers.may_be_error(response.headers):
+        async for piece in pieces:
+            begun += piece
+            if len(begun) > transfers.MAX_ERROR_BYTES:
+                break
+        else:
+            _check_content(begun, expected)
+    return Opened(response, size, bytes(begun), pieces)
+
+
+def _content_size(response: httpx.Response) -> int | None:
+    """Return the size of an answer's content, if it has a length; nothing but a whole file is a success."""
+    if response.status_code != 200:
+        raise UnusableAnswerError("a status that is none of a whole file")
     length = response.headers.get("content-length", "")
     plain = length.isdecimal() and "content-encoding" not in response.headers
-    return Opened(response, int(length) if plain else None)
+    return int(length) if plain else None
+
+
+def _check_content(content: bytes | bytearray, expected: int | None) -> None:
+    if len(content) != expected:
+        transfers.check_no_error(bytes(content))
 
 
 def _unusable(
@@ -345,7 +375,10 @@ def _unusable(
         receiving.start_over()
     status = response.status_code if response is not None else "?"
     return _answers.Failure(
-        NoAnswer(Sent.PERHAPS), f"HTTP {status} with {problem}; nothing of it was kept", unusable=True
+        NoAnswer(Sent.PERHAPS),
+        f"HTTP {status} with {problem}; nothing of it was kept",
+        unusable=True,
+        detail=problem.detail,
     )
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from airflow_containers.api import _http, endpoints
-from airflow_containers.api._exchange import Exchange, Pause, Result, Step
+from airflow_containers.api import _http, _threads, endpoints
+from airflow_containers.api._exchange import Exchange, Opened, Pause, Result, Step
 from airflow_containers.api.endpoints import Call, Order, ResponseT
 from airflow_containers.api.errors import InvalidRequestError, InvalidResponseError
 from airflow_containers.api.models import (
@@ -147,6 +147,7 @@ class ContainersClient(_BaseClient):
         *,
         expected_bytes: int | None = None,
         progress: Callable[[int], None] | None = None,
+        on_size: Callable[[int], None] | None = None,
     ) -> Downloaded:
         """Save the content of a file.
 
@@ -159,11 +160,13 @@ class ContainersClient(_BaseClient):
         :param expected_bytes: size that the file must have, if known.
         :param progress: called with the bytes received so far, perhaps in another thread; what it raises
             ends the download.
+        :param on_size: called with the size that the server announces, if it does, before a byte is written;
+            what it raises ends the download.
         :raises LocalFileError: if it cannot be written, such as when the disk is full.
         :raises InvalidResponseError: if what came is not the file.
         :raises ContainersError: one of the errors of :mod:`airflow_containers.api.errors`.
         """
-        receiving = Receiving(target, expected_bytes, progress)
+        receiving = Receiving(target, expected_bytes, progress, on_size)
         try:
             receiving.open()
             self._carry_out(self._exchange.steps(call, receiving=receiving))
@@ -171,29 +174,39 @@ class ContainersClient(_BaseClient):
         finally:
             receiving.discard()
 
-    def stream(self, call: Call[Content]) -> AbstractContextManager[Streamed[Iterator[bytes]]]:
+    def stream(
+        self, call: Call[Content], *, expected_bytes: int | None = None
+    ) -> AbstractContextManager[Streamed[Iterator[bytes]]]:
         """Receive the content of a file piece by piece, once its status was checked.
 
         What breaks off on the way is an error and is not resumed. The connection is closed at the end of
         the block.
 
         :param call: a call for a file's content.
+        :param expected_bytes: size of the file, if known: a content of that size is no error of a gateway,
+            whatever it looks like.
+        :raises InvalidResponseError: if what begins to come is not the file.
         :raises ContainersError: one of the errors of :mod:`airflow_containers.api.errors`, also from the
             pieces.
         """
-        return self._streamed(call)
+        return self._streamed(call, expected_bytes)
 
     @contextmanager
-    def _streamed(self, call: Call[Content]) -> Iterator[Streamed[Iterator[bytes]]]:
-        opened = self._carry_out(self._exchange.steps(call, keep_open=True))
+    def _streamed(
+        self, call: Call[Content], expected_bytes: int | None
+    ) -> Iterator[Streamed[Iterator[bytes]]]:
+        steps = self._exchange.steps(call, keep_open=True, expected_bytes=expected_bytes)
+        opened = self._carry_out(steps)
         try:
-            yield Streamed(opened.size, self._pieces(call, opened.connection))
+            yield Streamed(opened.size, self._pieces(call, opened))
         finally:
             opened.connection.close()
 
-    def _pieces(self, call: Call[Content], response: Any) -> Iterator[bytes]:
+    def _pieces(self, call: Call[Content], opened: Opened[Any]) -> Iterator[bytes]:
         try:
-            yield from response.iter_bytes()
+            if opened.begun:
+                yield opened.begun
+            yield from opened.pieces
         except _http.BROKEN as error:
             failure = self._wire.failure(error, transfer=True)
         else:
@@ -320,6 +333,7 @@ class AsyncContainersClient(_BaseClient):
         *,
         expected_bytes: int | None = None,
         progress: Callable[[int], None] | None = None,
+        on_size: Callable[[int], None] | None = None,
     ) -> Downloaded:
         """Save the content of a file.
 
@@ -332,41 +346,53 @@ class AsyncContainersClient(_BaseClient):
         :param expected_bytes: size that the file must have, if known.
         :param progress: called with the bytes received so far, perhaps in another thread; what it raises
             ends the download.
+        :param on_size: called with the size that the server announces, if it does, before a byte is written;
+            what it raises ends the download.
         :raises LocalFileError: if it cannot be written, such as when the disk is full.
         :raises InvalidResponseError: if what came is not the file.
         :raises ContainersError: one of the errors of :mod:`airflow_containers.api.errors`.
         """
-        receiving = Receiving(target, expected_bytes, progress)
+        receiving = Receiving(target, expected_bytes, progress, on_size)
         try:
-            await asyncio.to_thread(receiving.open)
+            await _threads.run(receiving.open)
             await self._carry_out(self._exchange.steps(call, receiving=receiving))
-            return await asyncio.to_thread(receiving.commit)
+            return await _threads.run(receiving.commit)
         finally:
-            await asyncio.to_thread(receiving.discard)
+            await _threads.run(receiving.discard)
 
-    def stream(self, call: Call[Content]) -> AbstractAsyncContextManager[Streamed[AsyncIterator[bytes]]]:
+    def stream(
+        self, call: Call[Content], *, expected_bytes: int | None = None
+    ) -> AbstractAsyncContextManager[Streamed[AsyncIterator[bytes]]]:
         """Receive the content of a file piece by piece, once its status was checked.
 
         What breaks off on the way is an error and is not resumed. The connection is closed at the end of
         the block.
 
         :param call: a call for a file's content.
+        :param expected_bytes: size of the file, if known: a content of that size is no error of a gateway,
+            whatever it looks like.
+        :raises InvalidResponseError: if what begins to come is not the file.
         :raises ContainersError: one of the errors of :mod:`airflow_containers.api.errors`, also from the
             pieces.
         """
-        return self._streamed(call)
+        return self._streamed(call, expected_bytes)
 
     @asynccontextmanager
-    async def _streamed(self, call: Call[Content]) -> AsyncIterator[Streamed[AsyncIterator[bytes]]]:
-        opened = await self._carry_out(self._exchange.steps(call, keep_open=True))
+    async def _streamed(
+        self, call: Call[Content], expected_bytes: int | None
+    ) -> AsyncIterator[Streamed[AsyncIterator[bytes]]]:
+        steps = self._exchange.steps(call, keep_open=True, expected_bytes=expected_bytes)
+        opened = await self._carry_out(steps)
         try:
-            yield Streamed(opened.size, self._pieces(call, opened.connection))
+            yield Streamed(opened.size, self._pieces(call, opened))
         finally:
             await opened.connection.aclose()
 
-    async def _pieces(self, call: Call[Content], response: Any) -> AsyncIterator[bytes]:
+    async def _pieces(self, call: Call[Content], opened: Opened[Any]) -> AsyncIterator[bytes]:
         try:
-            async for piece in response.aiter_bytes():
+            if opened.begun:
+                yield opened.begun
+            async for piece in opened.pieces:
                 yield piece
         except _http.BROKEN as error:
             failure = self._wire.failure(error, transfer=True)

@@ -26,7 +26,7 @@ MAX_PIECES: Final = 512
 MAX_ERROR_BYTES: Final = 65_536
 """A longer body with status 200 is no error text that a gateway has let through."""
 
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19}|\*)")
 
 PiecesT = TypeVar("PiecesT")
 
@@ -74,7 +74,14 @@ class Streamed(Generic[PiecesT]):
 
 
 class UnusableAnswerError(Exception):
-    """An answer whose status is a success and whose content is not what was asked for."""
+    """An answer whose status is a success and whose content is not what was asked for.
+
+    :param detail: what it says itself, as it came.
+    """
+
+    def __init__(self, problem: str, detail: str = "") -> None:
+        super().__init__(problem)
+        self.detail = detail
 
 
 class Sending:
@@ -136,16 +143,23 @@ class Receiving:
     :param target: where the file is to be in the end; what is there is replaced, and only then.
     :param expected_bytes: size that it must have, ``None`` if nobody knows.
     :param progress: called with the bytes received so far; what it raises ends the download.
+    :param on_size: called with the size that is announced, before a byte is written; what it raises ends the
+        download.
     """
 
     def __init__(
-        self, target: Path, expected_bytes: int | None, progress: Callable[[int], None] | None
+        self,
+        target: Path,
+        expected_bytes: int | None = None,
+        progress: Callable[[int], None] | None = None,
+        on_size: Callable[[int], None] | None = None,
     ) -> None:
         self.target = Path(target)
         self.received = 0
         self._written = 0
         self._expected = expected_bytes
         self._progress = progress
+        self._on_size = on_size
         self._part = self.target.parent / f".{secrets.token_hex(8)}.part"
         self._file: BinaryIO | None = None
         self._gathered: list[bytes] = []
@@ -188,11 +202,10 @@ class Receiving:
         left = int(length) if length.isdecimal() and len(length) < 20 else None
         encoded = headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
         if status == 206 and self.resume_headers():
-            found = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
-            if found is None or int(found[1]) != self.received or encoded:
+            problem = self._takes_rest(headers, encoded=encoded)
+            if problem is not None:
                 self.start_over()
-                raise UnusableAnswerError("another part of the file than the one that was asked for")
-            self._announced = self.received + left if left is not None else None
+                raise UnusableAnswerError(problem)
         elif status == 200:
             self._restart()
             self._announced = None if encoded else left
@@ -200,15 +213,28 @@ class Receiving:
             ranges = headers.get("accept-ranges", "").strip().lower()
             strong = bool(etag) and not etag.startswith("W/") and etag.isascii()
             self._etag = etag if strong and ranges == "bytes" and not encoded else None
-            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-            self._may_be_error = kind == "application/json" and self._expected is None
+            self._may_be_error = self._expected is None and may_be_error(headers)
         else:
             raise UnusableAnswerError("a status that is none of a whole file")
         if self._announced is not None and self._expected not in (None, self._announced):
             raise UnusableAnswerError(
                 f"a content of {self._announced} bytes where {self._expected} were expected"
             )
+        if self._announced is not None and self._on_size is not None:
+            self._on_size(self._announced)
         return True
+
+    def _takes_rest(self, headers: Mapping[str, str], *, encoded: bool) -> str | None:
+        """Return what is wrong with a part that was asked for, if anything is."""
+        found = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
+        if found is None or int(found[1]) != self.received or encoded:
+            return "another part of the file than the one that was asked for"
+        # A server may give out less of the rest than was asked for: what counts is the size of the whole.
+        whole = self._announced if found[2] == "*" else int(found[2])
+        if whole is None or self._announced not in (None, whole):
+            return "a part of a file of another size, or of one whose size it does not tell"
+        self._announced = whole
+        return None
 
     def take(self, piece: bytes) -> list[bytes] | None:
         """Gather what arrived; returns what is due to be written."""
@@ -252,16 +278,17 @@ class Receiving:
             self._written += written
             rest = rest[written:]
 
-    def problem(self) -> str | None:
-        """Return why what has arrived is not the file, if so. Everything is written by now."""
+    def check(self) -> None:
+        """Make sure that what has arrived is the file. Everything is written by now.
+
+        :raises UnusableAnswerError: if it is not.
+        """
         for wanted, who in ((self._announced, "announced"), (self._expected, "expected")):
             if wanted is not None and wanted != self.received:
-                return f"{self.received} bytes where {wanted} were {who}"
+                raise UnusableAnswerError(f"{self.received} bytes where {wanted} were {who}")
         if self._may_be_error and self.received <= MAX_ERROR_BYTES and self._file is not None:
             self._file.seek(0)
-            if _is_error(self._file.read()):
-                return "an error in its body"
-        return None
+            check_no_error(self._file.read())
 
     def commit(self) -> Downloaded:
         """Move the complete file to its place.
@@ -297,13 +324,20 @@ class Receiving:
         self.received = self._written = 0
 
 
-def _is_error(body: bytes) -> bool:
-    """Whether a body is an error envelope and nothing else; gateways give some out with status 200."""
+def may_be_error(headers: Mapping[str, str]) -> bool:
+    """Whether the headers of an answer with status 200 leave it open that its body is an error."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
+
+
+def check_no_error(body: bytes) -> None:
+    """Make sure that a body is no error envelope and nothing else; gateways give some out with status 200.
+
+    :raises UnusableAnswerError: if it is.
+    """
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
-        return False
-    if not isinstance(data, dict) or data.keys() != {"error"}:
-        return False
-    error = data["error"]
-    return isinstance(error, dict) and isinstance(error.get("message"), str)
+        return
+    error = data["error"] if isinstance(data, dict) and data.keys() == {"error"} else None
+    if isinstance(error, dict) and isinstance(error.get("message"), str):
+        raise UnusableAnswerError("an error in its body", error["message"])

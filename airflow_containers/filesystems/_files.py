@@ -144,7 +144,9 @@ class _Content(io.RawIOBase):
     def _open_stream(self) -> BinaryIO:
         if self._stream is None:
             with self._file_errors():
-                self._stream = self._hook.open_container_file(self._container_id, self._file.id)
+                self._stream = self._hook.open_container_file(
+                    self._container_id, self._file.id, expected_bytes=self._file.bytes
+                )
         return self._stream
 
     def _local_copy(self) -> IO[bytes]:

@@ -170,14 +170,22 @@ class FileMethods:
             endpoints.container_file_content(container_id, file_id), file_id, target, expected_bytes
         )
 
-    def open_container_file(self, container_id: str, file_id: str) -> OpenedFile:
+    def open_container_file(
+        self, container_id: str, file_id: str, *, expected_bytes: int | None = None
+    ) -> OpenedFile:
         """Return a stream of a file's content, to be read once from start to end, and to be closed.
 
+        What breaks off on the way is an error, also from ``read``, and is not resumed.
+
+        :param expected_bytes: size of the file, if known: a content of that size is no error of a gateway,
+            whatever it looks like.
         :raises ContainerFileNotFoundError: if there is no such file.
+        :raises InvalidResponseError: if what comes is not the file.
         """
         from airflow_containers.api import endpoints
 
-        return OpenedFile(self.get_conn().stream(endpoints.container_file_content(container_id, file_id)))
+        call = endpoints.container_file_content(container_id, file_id)
+        return OpenedFile(self.get_conn().stream(call, expected_bytes=expected_bytes))
 
     def snapshot_container_files(self, container_id: str) -> FileSnapshot:
         """Return which files are in a container now, to ask later which are new. This touches it."""

@@ -156,15 +156,15 @@ class Uploads:
 
     def _has_content(self, call: Call[Content], source: Source) -> bool:
         """Whether a file at the service has exactly the bytes of a source."""
-        from airflow_containers.api import APIStatusError
+        from airflow_containers.api import APIStatusError, InvalidResponseError
         from airflow_containers.api.bodies import read_whole
 
         theirs, ours = hashlib.sha256(), hashlib.sha256()
         try:
-            with self._client.stream(call) as streamed:
+            with self._client.stream(call, expected_bytes=source.size) as streamed:
                 for piece in streamed.pieces:
                     theirs.update(piece)
-        except APIStatusError:
+        except (APIStatusError, InvalidResponseError):
             return False
         for piece in read_whole(source):
             ours.update(piece)

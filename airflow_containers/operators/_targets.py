@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from airflow_containers.container_paths import shown
 from airflow_containers.operators._stores import StorePath, file_mode, is_url, open_url
@@ -17,8 +16,6 @@ from airflow_containers.operators._transfers import FileTransferError, Limits, g
 if TYPE_CHECKING:
     from airflow_containers.api import ContainerFile
     from airflow_containers.hooks.container import ContainerHook
-
-_CHUNK: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,38 +98,32 @@ class Target:
         return {"path": file.path, "id": file.id, "target": written, "bytes": size, "sha256": digest}
 
     def _fetch(self, file: ContainerFile, here: Path) -> tuple[int, str]:
-        if file.bytes is None:
-            return self._fetch_unknown(file, here)
         from airflow_containers.api.endpoints import container_file_content
         from airflow_containers.hooks._progress import TransferLog
 
-        progress = TransferLog(self._hook.log, f"Fetching {_named(file)}", file.bytes)
+        named = _named(file)
+        progress = TransferLog(self._hook.log, f"Fetching {named}", file.bytes)
+        counted = 0
+
+        def announced(size: int) -> None:
+            if file.bytes is None:
+                # Not counted yet: what is announced need not come.
+                Limits(1, self._limits.bytes_left + counted).add(named, size)
 
         def reached(size: int) -> None:
+            nonlocal counted
             go_on(self._stopped)
+            if file.bytes is None and size > counted:
+                self._limits.add(named, size - counted, files=0)
+                counted = size
             progress.reached(size)
 
         call = container_file_content(self._container_id, file.id)
-        downloaded = self._hook.get_conn().download(call, here, expected_bytes=file.bytes, progress=reached)
+        downloaded = self._hook.get_conn().download(
+            call, here, expected_bytes=file.bytes, progress=reached, on_size=announced
+        )
         progress.end(downloaded.bytes)
         return downloaded.bytes, downloaded.sha256
-
-    def _fetch_unknown(self, file: ContainerFile, here: Path) -> tuple[int, str]:
-        """Fetch a file whose size the list does not tell, and stop where it becomes too much."""
-        size, digest = 0, hashlib.sha256()
-        with (
-            here.open("xb") as target,
-            self._hook.open_container_file(self._container_id, file.id) as source,
-        ):
-            if source.size is not None:
-                Limits(1, self._limits.bytes_left).add(_named(file), source.size)
-            while piece := source.read(_CHUNK):
-                go_on(self._stopped)
-                self._limits.add(_named(file), len(piece), files=0)
-                digest.update(piece)
-                target.write(piece)
-                size += len(piece)
-        return size, digest.hexdigest()
 
 
 def _named(file: ContainerFile) -> str:

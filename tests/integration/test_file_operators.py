@@ -681,6 +681,38 @@ class TestDownload:
         assert [] == leftovers(tmp_path)
 
     @pytest.mark.parametrize("null_bytes", [False, True])
+    @pytest.mark.parametrize("fault", [{"reset_after": 1_000_000}, {"truncate": 1_000_000}])
+    def test_broken_once(
+        self,
+        container: str,
+        server: LocalServer,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        fault: dict[str, Any],
+        null_bytes: bool,
+    ) -> None:
+        """It goes on where it was, also where the list does not tell the size, and is counted once."""
+        fields = json.loads(os.environ["AIRFLOW_CONN_OPENAI_CONTAINERS_DEFAULT"])
+        fields["extra"]["max_retries"] = 1
+        monkeypatch.setenv("AIRFLOW_CONN_OPENAI_CONTAINERS_DEFAULT", json.dumps(fields))
+        data = bytes(range(256)) * 8000
+        server.add_container_file(container, "/mnt/data/a.bin", data, null_bytes=null_bytes)
+        server.order_fault(method="GET", path=CONTENT_PATH, times=1, **fault)
+        (entry,) = download(container, paths="a.bin", target=tmp_path, max_bytes=len(data))
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (entry["bytes"], entry["sha256"])
+        assert data == (tmp_path / "a.bin").read_bytes()
+        assert ["a.bin"] == leftovers(tmp_path)
+
+    def test_error_with_status_200(self, container: str, server: LocalServer, tmp_path: Path) -> None:
+        """A gateway's error is not saved as a file whose size nobody knows."""
+        server.add_container_file(container, "/mnt/data/a.csv", b"1,2", null_bytes=True)
+        error = {"error": {"message": "File not found."}}
+        server.order_fault(method="GET", path=CONTENT_PATH, times=9, status=200, body=json.dumps(error))
+        with pytest.raises(FileTransferError, match=r"/mnt/data/a\.csv: .*an error in its body"):
+            download(container, paths="a.csv", target=tmp_path)
+        assert [] == leftovers(tmp_path)
+
+    @pytest.mark.parametrize("null_bytes", [False, True])
     def test_full_disk(self, container: str, server: LocalServer, tmp_path: Path, null_bytes: bool) -> None:
         """A disk that takes no more is an error that may pass, and nothing of the file stays."""
         server.add_container_file(container, "/mnt/data/a.bin", b"x" * 3_000_000, null_bytes=null_bytes)
