@@ -238,7 +238,7 @@ def test_junk_in_one_field(field: str, value: Any) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(values=fields)
 def test_server_accepts_what_is_sent(values: dict[str, Any], containers_server: LocalServer) -> None:
-    """A running server takes every request that is not refused before, or misses a File or skill it names."""
+    """A running server takes every request that is not refused before, or misses a File or skill in it."""
     outcome = run(values)
     assume(not isinstance(outcome, str))
     options = ClientOptions(api_key=containers_server.api_key, base_url=containers_server.base_url)
@@ -248,7 +248,7 @@ def test_server_accepts_what_is_sent(values: dict[str, Any], containers_server: 
             assert outcome.name == client.create(outcome).name
         except BadRequestError as error:
             missing = error.param or "unknown"
-    assert re.fullmatch(r"|file_ids\[\d+\]|skills\[\d+\]\.(skill_id|version)", missing)
+    assert re.fullmatch(r"|file_ids\[\d+\]|skills\[\d+\]\.(skill_id|version|source\.data)", missing)
 
 
 @pytest.mark.parametrize(
