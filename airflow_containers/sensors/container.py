@@ -20,6 +20,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_containers.hooks.container import ContainerHook
 from airflow_containers.operators._errors import InvalidTaskArgumentError, fail_if_final
 from airflow_containers.operators._literals import check_container_id, check_id, is_dynamic
+from airflow_containers.sensors._skips import reasons_told
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -165,9 +166,11 @@ class ContainerStatusSensor(BaseSensorOperator):
 
         :raises AirflowFailException: if the status cannot come any more.
         """
-        self._check()
-        status, verdict = self._look(self._waited(context))
-        return PokeReturnValue(is_done=True, xcom_value=status) if self._is_met(status, verdict) else False
+        with reasons_told(self):
+            self._check()
+            status, verdict = self._look(self._waited(context))
+            met = self._is_met(status, verdict)
+        return PokeReturnValue(is_done=True, xcom_value=status) if met else False
 
     def execute_complete(
         self,
@@ -187,11 +190,12 @@ class ContainerStatusSensor(BaseSensorOperator):
         if outcome == "met":
             self.log.info("%s", event.get("message"))
             return event.get("status")
-        if outcome == "timeout":
-            raise AirflowSensorTimeout(message)
-        if outcome == "error" and event.get("retryable", True):
-            raise AirflowException(message)
-        raise AirflowFailException(message)
+        with reasons_told(self):
+            if outcome == "timeout":
+                raise AirflowSensorTimeout(message)
+            if outcome == "error" and event.get("retryable", True):
+                raise AirflowException(message)
+            raise AirflowFailException(message)
 
     def _poke(self, started_at: float) -> str | None:
         """Look once before deferring; an error that may pass is left to the trigger."""

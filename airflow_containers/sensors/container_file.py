@@ -20,6 +20,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_containers.hooks.container import ContainerHook
 from airflow_containers.operators._errors import InvalidTaskArgumentError, fail_if_final
 from airflow_containers.operators._literals import check_container_id, check_id, is_dynamic
+from airflow_containers.sensors._skips import reasons_told
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -146,8 +147,9 @@ class ContainerFileSensor(BaseSensorOperator):
 
         :raises AirflowFailException: if the container is gone.
         """
-        self._check()
-        found = self._look()
+        with reasons_told(self):
+            self._check()
+            found = self._look()
         return PokeReturnValue(is_done=True, xcom_value=found) if found is not None else False
 
     def execute_complete(
@@ -167,11 +169,12 @@ class ContainerFileSensor(BaseSensorOperator):
         outcome, message = event.get("outcome"), f"Task {self.task_id!r}: {event.get('message')}"
         if outcome == "met":
             return self._told(event["paths"], event["count"])
-        if outcome == "timeout":
-            raise AirflowSensorTimeout(message)
-        if outcome == "error" and event.get("retryable", True):
-            raise AirflowException(message)
-        raise AirflowFailException(message)
+        with reasons_told(self):
+            if outcome == "timeout":
+                raise AirflowSensorTimeout(message)
+            if outcome == "error" and event.get("retryable", True):
+                raise AirflowException(message)
+            raise AirflowFailException(message)
 
     def _first_look(self) -> list[str] | None:
         """Look once before deferring; an error that may pass is left to the trigger."""

@@ -131,6 +131,22 @@ class TestEachMode:
         with pytest.raises(AirflowSkipException):
             await result(sensor(container, deferrable=deferrable, timeout=60, soft_fail=True))
 
+    async def test_reason_of_a_skip(
+        self,
+        server: LocalServer,
+        container: str,
+        deferrable: bool,
+        caplog: pytest.LogCaptureFixture,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """With `soft_fail` the log says why the task is skipped, which Airflow 3 does not."""
+        task = sensor(container, deferrable=deferrable, timeout=60, soft_fail=True)
+        threading.Timer(0.3, server.advance_clock, [1300]).start()
+        with pytest.raises(AirflowSkipException) as caught:
+            await result(task)
+        told = caplog.text + capsys.readouterr().out + str(caught.value)
+        assert f"Container {container} is gone, and 'report.csv' cannot appear any more" in told
+
     async def test_deleted_meanwhile(self, server: LocalServer, container: str, deferrable: bool) -> None:
         """Also when that happens while it waits."""
 
