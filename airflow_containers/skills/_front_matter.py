@@ -20,6 +20,8 @@ _NAME_RULE: Final = (
 )
 _EXAMPLE: Final = "'---', 'name: …', 'description: …', '---'"
 _MAX_SHOWN: Final = 80
+_BLANKS: Final = b" \t\r"
+"""What may follow the three hyphens. A line ends with LF or CR LF: not every reader knows a CR alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,13 @@ def read_front_matter(text: bytes, file: str = "SKILL.md") -> FrontMatter:
 def _yaml_part(text: bytes, file: str) -> str:
     if text.startswith(b"\xef\xbb\xbf"):
         raise SkillError(f"{file}: it begins with a byte order mark; save it as UTF-8 without one")
-    lines = text[:MAX_FRONT_MATTER_BYTES].splitlines()
-    if not lines or lines[0].rstrip() != b"---":
-        first = lines[0][:_MAX_SHOWN].decode("utf-8", "replace") if lines else ""
-        found = f"it begins with {first!r}" if lines else "it is empty"
+    lines = text[:MAX_FRONT_MATTER_BYTES].split(b"\n")
+    if lines[0].rstrip(_BLANKS) != b"---":
+        first = lines[0][:_MAX_SHOWN].decode("utf-8", "replace")
+        found = f"it begins with {first!r}" if text else "it is empty"
         raise SkillError(f"{file}: {found}, expected front matter at its start: the lines {_EXAMPLE}")
     for number, line in enumerate(lines[1:], 1):
-        if line.rstrip() == b"---":
+        if line.rstrip(_BLANKS) == b"---":
             try:
                 return b"\n".join(lines[1:number]).decode()
             except UnicodeDecodeError as error:
@@ -72,11 +74,13 @@ def _yaml_part(text: bytes, file: str) -> str:
 
 
 def _fields(text: str, file: str) -> dict[Any, Any]:
-    import yaml  # type: ignore[import-untyped, unused-ignore]
+    from yaml import YAMLError  # type: ignore[import-untyped, unused-ignore]
+
+    from airflow_containers.skills._yaml import load
 
     try:
-        fields = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        fields = load(text)
+    except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         # The first line of the file is not part of the text.
         where = f" in line {mark.line + 2}" if mark is not None else ""
@@ -85,7 +89,7 @@ def _fields(text: str, file: str) -> dict[Any, Any]:
             f"{file}: the front matter is no YAML{where}: {what}; "
             "put a text with ': ' or other signs in quotes"
         ) from None
-    except (RecursionError, ValueError, OverflowError) as error:
+    except Exception as error:  # noqa: BLE001 - the parser raises many kinds of errors, for odd values and deep nesting
         raise SkillError(
             f"{file}: the front matter cannot be read ({type(error).__name__}), expected plain texts"
         ) from None

@@ -25,6 +25,18 @@ class FrontMatter:
     description: str
 
 
+class _Loader(yaml.SafeLoader):  # type: ignore[misc, unused-ignore]
+    """YAML without merge keys (``<<``): a few lines of them grow to more than any memory."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    problem="it has a merge key (<<)", problem_mark=key.start_mark
+                )
+        super().flatten_mapping(node)
+
+
 def read_front_matter(content: bytes, folder: str) -> FrontMatter:
     """Read and check the head of a SKILL.md.
 
@@ -76,7 +88,11 @@ def _parse(content: bytes) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise BadSkillError("the front matter of SKILL.md is not UTF-8.") from None
     try:
-        fields = yaml.safe_load(text)
+        loader = _Loader(text)
+        try:
+            fields = loader.get_single_data()
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 2}"
         raise BadSkillError(f"the front matter of SKILL.md is not YAML: {error.problem}{line}.") from None

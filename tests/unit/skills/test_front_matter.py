@@ -134,3 +134,26 @@ def test_any_bytes(content: bytes, fenced: bool) -> None:
         found = read_front_matter(content)
         assert re.fullmatch("[a-z0-9-]{1,64}", found.name)
         assert 1 <= len(found.description) <= 1024
+
+
+def test_merge_keys_are_refused() -> None:
+    """Each line doubles what the one before makes, so forty of them would fill any memory."""
+    lines = [f"m{n}: &m{n} {{<<: [*m{n - 1}, *m{n - 1}]}}" for n in range(1, 41)]
+    with pytest.raises(SkillError, match=r"no YAML in line 5: a merge key \(<<\) is not taken here"):
+        read_front_matter(text("name: s", "description: d", "m0: &m0 {k: 1}", *lines))
+
+
+@pytest.mark.parametrize("line", ["x: !!int ''", "x: !!bool nope", "x: 2026-02-31", f"x: {'[' * 3000}"])
+def test_values_that_the_parser_trips_over(line: str) -> None:
+    """Whatever the parser raises, the file is named and the rule told."""
+    with pytest.raises(SkillError, match=r"SKILL\.md: the front matter (cannot be read|is no YAML)"):
+        read_front_matter(text("name: s", "description: d", line))
+
+
+def test_lines_that_end_with_a_carriage_return_alone() -> None:
+    """Not every reader takes that for the end of a line, the local server among them."""
+    with pytest.raises(SkillError, match="expected front matter at its start"):
+        read_front_matter(text("name: s", "description: d").replace(b"\n", b"\r"))
+    assert FrontMatter("s", "d") == read_front_matter(
+        text("name: s", "description: d").replace(b"\n", b"\r\n")
+    )
