@@ -31,7 +31,9 @@ _END = b"PK\x05\x06"
 _END_BYTES = 22
 _END64 = b"PK\x06\x07"
 _END64_BYTES = 20
-_MAX_COMMENT_BYTES = 65535
+_MAX_COMMENT_BYTES = 65536
+"""One more than there can be, as `zipfile` looks so far back."""
+
 _MAX_DIRECTORY_BYTES = 2 << 20
 """Of the zip's directory, which is read into memory before anything can be checked."""
 

@@ -173,6 +173,8 @@ def test_the_number_of_files_is_bounded(tmp_path: Path) -> None:
     assert "too many files. Expected at most 500" in _refuse(skill_zip(**many, more=b""), tmp_path)
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 65535, 65535, 46 * 65535, 0, 0)
     assert "too many entries" in _refuse(b"\0" * 46 * 65535 + end, tmp_path)
+    liar = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, 46 * 65535, 0, 0)
+    assert "too many entries" in _refuse(b"\0" * 46 * 65535 + liar, tmp_path)
 
 
 def test_zip64_is_refused(tmp_path: Path) -> None:
@@ -180,6 +182,19 @@ def test_zip64_is_refused(tmp_path: Path) -> None:
     locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 1)
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, 46, 0, 0)
     assert "Zip64" in _refuse(b"\0" * 100 + locator + end, tmp_path)
+
+
+def test_zip64_is_refused_wherever_it_is_looked_for(tmp_path: Path) -> None:
+    """`zipfile` finds the end of the directory one byte further from the end than a comment reaches."""
+    count = 40_000
+    entry = (
+        struct.pack("<4s6H3L5H2L", b"PK\x01\x02", 20, 20, 0, 0, 0, 33, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0) + b"s/x"
+    )
+    directory = entry * count
+    end64 = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, len(directory), 0)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, len(directory), 1)
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, 0, 0, 65535)
+    assert "Zip64" in _refuse(directory + end64 + locator + end + b"c" * 65536, tmp_path)
 
 
 def test_encrypted_and_unknown_methods(tmp_path: Path) -> None:
@@ -241,6 +256,14 @@ def test_too_long_a_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_skills_that_break_a_rule(tmp_path: Path, entries: dict[Any, Any], reason: str) -> None:
     """The reason says what is wrong with the one SKILL.md."""
     assert reason in _refuse(make_zip(entries), tmp_path)
+
+
+def test_merge_keys_are_refused(tmp_path: Path) -> None:
+    """Each line doubles what the one before makes, so forty of them would fill any memory."""
+    lines = "".join(f"m{n}: &m{n} {{<<: [*m{n - 1}, *m{n - 1}]}}\n" for n in range(1, 41))
+    head = f"---\nname: s\ndescription: d\nm0: &m0 {{k: 1}}\n{lines}---\n"
+
+    assert "a merge key (<<), line 5" in _refuse(make_zip({"s/SKILL.md": head}), tmp_path)
 
 
 @pytest.mark.parametrize(

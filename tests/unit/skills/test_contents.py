@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -102,3 +103,39 @@ def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, noise: bytes, at: i
     path.write_bytes(data)
     with suppress(SkillError):
         assert 500 >= len(read_zip(path).files)
+
+
+def _entry(name: bytes, method: int = 0, data: bytes = b"") -> bytes:
+    """One entry of a zip's directory; its content is where the zip begins."""
+    fixed = (b"PK\x01\x02", 20, 20, 0, method, 0, 33, 0, len(data), 1, len(name), 0, 0, 0, 0, 0, 0)
+    return struct.pack("<4s6H3L5H2L", *fixed) + name
+
+
+def _zip(path: Path, directory: bytes, count: int, front: bytes = b"") -> Path:
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, len(directory), len(front), 0)
+    path.write_bytes(front + directory + end)
+    return path
+
+
+def test_a_long_directory_is_not_read(tmp_path: Path) -> None:
+    """Fifty thousand entries are refused before any memory is spent on them."""
+    path = _zip(tmp_path / "many.zip", _entry(b"s/x") * 50_000, 50_000)
+
+    with pytest.raises(SkillError, match="no zip that can be read"):
+        read_zip(path)
+
+
+def test_an_entry_without_a_name(tmp_path: Path) -> None:
+    """No name at all is an accident in `zipfile`, and a refusal here."""
+    with pytest.raises(SkillError, match="no zip that can be read"):
+        read_zip(_zip(tmp_path / "nameless.zip", _entry(b""), 1))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_methods_than_deflate(tmp_path: Path, method: int) -> None:
+    """Packers that no skill uses are not tried; of LZMA, an entry says how much memory it wants."""
+    local = struct.pack("<4s5H3L2H", b"PK\x03\x04", 20, 0, method, 0, 33, 0, 20, 1, 3, 0) + b"s/x" + bytes(20)
+    path = _zip(tmp_path / "other.zip", _entry(b"s/x", method, bytes(20)), 1, local)
+
+    with pytest.raises(SkillError, match="'s/x' is compressed by another method than Deflate"):
+        read_zip(path)
