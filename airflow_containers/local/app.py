@@ -133,6 +133,9 @@ class LocalApp:
                 response = await self._answer(request, found)
             else:
                 response = await self._answer_under(fault, request, found)
+            if admin or method == "DELETE":
+                # Whoever is told that something is gone may look.
+                await self._services.blobs.settled()
             if not request.reader.is_done:
                 await self._drain(request, response)
         except PayloadTooLargeError as error:

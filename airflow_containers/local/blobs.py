@@ -21,6 +21,9 @@ import contextlib
 import hashlib
 import secrets
 import shutil
+import stat
+import threading
+from collections import deque
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,8 +42,11 @@ class Blobs:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._doomed: deque[Path] = deque()
+        self._is_removing = False
+        self._lock = threading.Lock()
         remove_tree(self.incoming_dir)
-        self.incoming_dir.mkdir(mode=0o700)
+        self.incoming_dir.mkdir(mode=0o700, exist_ok=True)
 
     @property
     def incoming_dir(self) -> Path:
@@ -79,13 +85,48 @@ class Blobs:
             return []
 
     def remove(self, path: Path) -> None:
-        """Remove a file or a folder with all in it, at once for everybody else; nothing there is fine."""
+        """Remove a file or a folder with all in it, at once for everybody else; nothing there is fine.
+
+        What may take a while is removed by a thread; :meth:`settled` waits for it.
+        """
         doomed = self.temporary()
         try:
             path.rename(doomed)
         except FileNotFoundError:
             return
-        remove_tree(doomed)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            remove_tree(doomed)
+            return
+        if _is_small(doomed):
+            remove_tree(doomed)
+            return
+        with self._lock:
+            self._doomed.append(doomed)
+            if self._is_removing:
+                return
+            self._is_removing = True
+        try:
+            # One thread, however much there is to remove: the others read and write for requests.
+            loop.run_in_executor(None, self._remove_doomed)
+        except RuntimeError:
+            # The loop is about to end.
+            self._remove_doomed()
+
+    def _remove_doomed(self) -> None:
+        while True:
+            with self._lock:
+                if not self._doomed:
+                    self._is_removing = False
+                    return
+                doomed = self._doomed.popleft()
+            remove_tree(doomed)
+
+    async def settled(self) -> None:
+        """Wait until everything is gone that :meth:`remove` was called for."""
+        while self._is_removing:  # noqa: ASYNC110 - the thread belongs to no loop that could be told
+            await asyncio.sleep(0.002)
 
     def clear(self) -> None:
         """Remove all contents but those of requests under way."""
@@ -178,13 +219,21 @@ class Incoming:
         with contextlib.suppress(OSError):
             await self._written()
         self._close()
-        self.path.unlink(missing_ok=True)
+        if self.size <= _SMALL_BYTES:
+            self.path.unlink(missing_ok=True)
+        else:
+            await asyncio.to_thread(self.path.unlink, missing_ok=True)
 
 
 def put(source: Path, target: Path) -> None:
     """Move a temporary file or folder to its place, making the folders above it."""
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     source.replace(target)
+
+
+def _is_small(path: Path) -> bool:
+    status = path.lstat()
+    return not stat.S_ISDIR(status.st_mode) and status.st_size <= _SMALL_BYTES
 
 
 def remove_tree(path: Path) -> None:

@@ -28,6 +28,7 @@ DATA_DIR = "/mnt/data"
 """The folder of a container that its files are in."""
 
 _MAX_NAME_BYTES = 255
+_MAX_PATH_BYTES = 2048
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _COLUMNS = "seq, id, container_id, created, path, source, bytes, size, sha256, stored"
 
@@ -132,7 +133,7 @@ class ContainerFileBackend:
         """
         with self._store.transaction():
             file_id = self._ids.new("cfile_", 32, "container_files")
-            stored = None if content is None else _place(path, file_id)
+            stored = None if content is None else self._place(container_id, path, file_id)
             size, sha256 = (None, None) if content is None else (content.size, content.sha256)
             shown = None if null_bytes else size
             now = self._clock.now()
@@ -152,6 +153,18 @@ class ContainerFileBackend:
         return ContainerFile(
             cursor.lastrowid or 0, file_id, container_id, now, path, source, shown, size, sha256, stored
         )
+
+    def _place(self, container_id: str, path: str, file_id: str) -> str:
+        """Where the contents of ``path`` are, below the container's folder."""
+        inner = _below_data(path)
+        folder = self._blobs.container(container_id) / "data"
+        if inner is None or (folder / inner).is_dir():
+            return f"other/{file_id}"
+        # A file may be listed where others take it for a folder.
+        above = inner.split("/")[:-1]
+        if any((folder / "/".join(above[:end])).is_file() for end in range(1, len(above) + 1)):
+            return f"other/{file_id}"
+        return f"data/{inner}"
 
     def retrieve(self, container_id: str, file_id: str) -> ContainerFile:
         """Find a file.
@@ -231,12 +244,15 @@ def _bounded(filename: str, limit: int) -> str:
     return raw[: limit - len(tail)].decode(errors="ignore") + tail.decode()
 
 
-def _place(path: str, file_id: str) -> str:
-    """Where the contents of ``path`` are, below the container's folder."""
+def _below_data(path: str) -> str | None:
+    """The path from :data:`DATA_DIR` on, if it is one there that a file system takes."""
     inner = path.removeprefix(f"{DATA_DIR}/")
-    parts = inner.split("/")
-    is_plain = inner != path and all(
-        part not in {"", ".", ".."} and len(part.encode()) <= _MAX_NAME_BYTES and "\0" not in part
-        for part in parts
+    is_plain = (
+        inner != path
+        and len(inner.encode()) <= _MAX_PATH_BYTES
+        and all(
+            part not in {"", ".", ".."} and len(part.encode()) <= _MAX_NAME_BYTES and "\0" not in part
+            for part in inner.split("/")
+        )
     )
-    return f"data/{inner}" if is_plain else f"other/{file_id}"
+    return inner if is_plain else None

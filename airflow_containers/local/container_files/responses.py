@@ -11,6 +11,7 @@ from airflow_containers.local.container_files.models import ContainerFile, Conta
 from airflow_containers.local.container_files.schemas import COPY, FORM, LIST
 from airflow_containers.local.containers.models import Quirks
 from airflow_containers.local.contents import Content, content_answer
+from airflow_containers.local.errors import InvalidRequestError
 from airflow_containers.local.http import MAX_JSON_BYTES, ApiRequest, json_response
 from airflow_containers.local.paging import envelope
 
@@ -34,6 +35,12 @@ class ContainerFileResponses:
             file_id = request.json_object(COPY)["file_id"]
             return json_response(show(await self._backend.copy(container_id, file_id)))
         async with request.read_form(FORM, self._blobs) as form:
+            if "file_id" in form.fields:
+                raise InvalidRequestError(
+                    "Invalid 'file_id': give either a form with 'file' or a JSON body with 'file_id'.",
+                    param="file_id",
+                    code="invalid_value",
+                )
             file = form.file("file")
             content = Content.of(file.content)
             return json_response(show(self._backend.upload(container_id, file.filename, content)))

@@ -12,8 +12,8 @@ from airflow_containers.local.schema import Enum, Integer, Object, Text
 MAX_FILE_BYTES = 512 << 20
 MAX_PAGE = 100
 
-FORM = FormRule({"file": FileRule(MAX_FILE_BYTES)}, MAX_FILE_BYTES)
-"""The form of ``POST …/files``."""
+FORM = FormRule({"file": FileRule(MAX_FILE_BYTES)}, MAX_FILE_BYTES, frozenset({"file_id"}))
+"""The form of ``POST …/files``; a ``file_id`` in it gets an error that says where it belongs."""
 
 COPY = Object({"file_id": Text(min_length=1)}, required=("file_id",))
 """The JSON body of ``POST …/files``."""

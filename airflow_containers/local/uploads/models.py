@@ -159,6 +159,7 @@ class UploadBackend:
                     Content(target, total, sha256), upload.filename, upload.purpose, upload.expires_after
                 )
                 self._end(upload_id, "completed", file.id)
+            self._blobs.remove(folder)
         finally:
             self._completing.discard(upload_id)
             target.unlink(missing_ok=True)
@@ -171,6 +172,7 @@ class UploadBackend:
         """
         self.pending(upload_id)
         self._end(upload_id, "cancelled")
+        self._blobs.remove(self._blobs.upload(upload_id))
         return self._get(upload_id)
 
     def sweep(self) -> None:
@@ -188,6 +190,7 @@ class UploadBackend:
         for (upload_id,) in rows:
             if upload_id not in self._completing:
                 self._end(upload_id, "expired")
+                self._blobs.remove(self._blobs.upload(upload_id))
 
     def _end(self, upload_id: str, status: str, file_id: str | None = None) -> None:
         with self._store.transaction():
@@ -195,7 +198,6 @@ class UploadBackend:
                 "UPDATE uploads SET status = ?, file_id = ? WHERE id = ?", (status, file_id, upload_id)
             )
             self._store.execute("DELETE FROM upload_parts WHERE upload_id = ?", (upload_id,))
-        self._blobs.remove(self._blobs.upload(upload_id))
 
     def _get(self, upload_id: str) -> Upload:
         row = self._store.execute(

@@ -72,6 +72,8 @@ def test_the_name_in_a_path(call: Driver, filename: str, name: str) -> None:
         (form(part("file", b"x")), "expected a file, but got a text"),
         (form(part("file", b"x", "x"), part("file", b"y", "y")), "too many files. Expected one file."),
         (form(part("path", b"/mnt/data/x")), "Unknown parameter: 'path'."),
+        (form(part("file", b"x", "x"), part("file_id", b"file-1")), "either a form with 'file' or a JSON"),
+        (form(part("file_id", b"file-1")), "either a form with 'file' or a JSON"),
         (form(part("", b"x")), "A part of the form has no name."),
         (b"--limit\r\nX-Long: " + b"x" * 10_000, "header"),
         (b'--limit\r\nContent-Disposition: form-data; name="file"; filename="\xff"\r\n\r\n', "is not UTF-8"),
@@ -258,6 +260,24 @@ def test_the_files_of_commands(call: Driver) -> None:
     again = call("POST", f"{admin}?path=/mnt/data/n", content=b"new").json
     listed = {file["path"]: file for file in call("GET", path).json["data"]}
     assert again["id"] == listed["/mnt/data/n"]["id"] != null["id"]
+
+
+def test_files_where_others_have_a_folder(call: Driver) -> None:
+    """What no file system takes is listed all the same: below a file, in place of a folder, far too deep."""
+    container = make_container(call)
+    names = ["a", "a/b", "a/b/c", "d/e", "d", "/".join(["x" * 250] * 20), "y" * 256]
+    for name in names:
+        answer = call(
+            "POST", f"/_local/containers/{container}/files?path=/mnt/data/{name}", content=name.encode()
+        )
+        assert 200 == answer.status
+    path = f"/v1/containers/{container}/files"
+
+    listed = call("GET", path).json["data"]
+    assert {f"/mnt/data/{name}" for name in names} == {file["path"] for file in listed}
+    for file in listed:
+        content = call("GET", f"{path}/{file['id']}/content").body
+        assert file["path"] == f"/mnt/data/{content.decode()}"
 
 
 @pytest.mark.parametrize(

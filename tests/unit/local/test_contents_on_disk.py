@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from airflow_containers.local.blobs import Incoming
+from airflow_containers.local import blobs as module
+from airflow_containers.local.blobs import Blobs, Incoming, remove_tree
 from airflow_containers.local.store import SCHEMA_VERSION
 from tests.support.skill_zip import skill_md, skill_zip
 from tests.unit.local.conftest import Driver
@@ -156,3 +159,28 @@ def test_a_full_disk(
 
 def _no_space(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+async def test_much_is_removed_beside_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are served meanwhile; it is out of its place at once, and whoever waits sees it gone."""
+    blobs, gate, threads = Blobs(tmp_path), threading.Event(), set[int]()
+
+    def slowly(path: Path) -> None:
+        threads.add(threading.get_ident())
+        assert gate.wait(10)
+        remove_tree(path)
+
+    monkeypatch.setattr(module, "remove_tree", slowly)
+    for name in ("cntr_1", "cntr_2"):
+        (blobs.container(name) / "data").mkdir(parents=True)
+        (blobs.container(name) / "data" / "x").write_bytes(b"x")
+        blobs.remove(blobs.container(name))
+    settled = asyncio.create_task(blobs.settled())
+    await asyncio.sleep(0.05)
+    assert ([], False) == (blobs.names("containers"), settled.done())
+    gate.set()
+    await settled
+
+    assert [] == blobs.names("incoming")
+    assert 1 == len(threads - {threading.get_ident()})
+    assert threading.get_ident() not in threads
