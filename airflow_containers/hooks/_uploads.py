@@ -11,7 +11,7 @@ from airflow_containers import container_paths
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_containers.api import ContainerFile, ContainersClient, File, Upload
+    from airflow_containers.api import AmbiguousUploadError, ContainerFile, ContainersClient, File, Upload
     from airflow_containers.api.bodies import Source
     from airflow_containers.api.endpoints import Call
     from airflow_containers.api.models import Content
@@ -81,7 +81,7 @@ class Uploads:
                 file = self._client.send(call)
             except AmbiguousUploadError as error:
                 self._log.warning("%s; looking for it", error)
-                found = self._looked(look, since)
+                found = self._looked(error, lambda: look(since))
                 if found is not None:
                     self._log.info("It was uploaded: %s", found.id)
                     file = found
@@ -94,10 +94,25 @@ class Uploads:
             self._known.add(file.id)
             return file
 
-    def _looked(self, look: Callable[[float], FileT | None], since: float) -> FileT | None:
+    def _looked(self, lost: AmbiguousUploadError, look: Callable[[], FileT | None]) -> FileT | None:
+        """Look for what may have come of an upload.
+
+        :raises AmbiguousUploadError: ``lost``, if it cannot be looked for.
+        """
+        from airflow_containers.api import (
+            APIConnectionError,
+            InvalidResponseError,
+            RateLimitError,
+            ServerError,
+        )
+
         for pause in PAUSES_BEFORE_LOOKS:
             time.sleep(pause)
-            found = look(since)
+            try:
+                found = look()
+            except (APIConnectionError, InvalidResponseError, RateLimitError, ServerError) as error:
+                self._log.warning("It cannot be looked for: %s", error)
+                raise lost from None
             if found is not None:
                 return found
         return None
@@ -105,7 +120,7 @@ class Uploads:
     def _lost_upload(self, container_id: str, source: Source, since: float) -> ContainerFile | None:
         from airflow_containers.api import endpoints
 
-        for file in self._new_container_files(container_id, source.name, source.size, since):
+        for file in self._new_container_files(container_id, source.name, (source.size, None), since):
             if self._has_content(endpoints.container_file_content(container_id, file.id), source):
                 return file
         return None
@@ -117,7 +132,7 @@ class Uploads:
         if original.filename is None or original.bytes is None:
             return None
         # Not compared by content: the service copies, and does not give out files of every purpose.
-        copies = self._new_container_files(container_id, original.filename, original.bytes, since)
+        copies = self._new_container_files(container_id, original.filename, (original.bytes,), since)
         return next(iter(copies), None)
 
     def _lost_file(self, source: Source, purpose: str, since: float, *, compare: bool = True) -> File | None:
@@ -135,14 +150,17 @@ class Uploads:
         return None
 
     def _new_container_files(
-        self, container_id: str, name: str, size: int, since: float
+        self, container_id: str, name: str, sizes: tuple[int | None, ...], since: float
     ) -> Iterator[ContainerFile]:
-        """Yield the files that were not there before, have a name and size, and came from a user."""
+        """Yield the files that were not there before, have that name and one of the sizes, and are a user's.
+
+        :param sizes: with ``None`` where files are compared by content: the service may not tell a size.
+        """
         from airflow_containers.api import endpoints
 
         call = endpoints.list_container_files(container_id, limit=endpoints.MAX_PAGE_SIZE, order="desc")
         for file in self._newest(call, since):
-            if _same(file.path, name) and file.bytes == size and file.source in ("user", None):
+            if _same(file.path, name) and file.bytes in sizes and file.source in ("user", None):
                 yield file
 
     def _newest(self, call: Call[Any], since: float) -> Iterator[Any]:
@@ -162,6 +180,8 @@ class Uploads:
         theirs, ours = hashlib.sha256(), hashlib.sha256()
         try:
             with self._client.stream(call, expected_bytes=source.size) as streamed:
+                if streamed.size not in (None, source.size):
+                    return False
                 for piece in streamed.pieces:
                     theirs.update(piece)
         except (APIStatusError, InvalidResponseError):
@@ -213,17 +233,26 @@ class Uploads:
         return file
 
     def _completed(self, call: Call[Any], made: Callable[[], File | None]) -> File | None:
-        from airflow_containers.api import AmbiguousUploadError
+        from airflow_containers.api import AmbiguousUploadError, APIStatusError
 
         client = self._client
+        lost: AmbiguousUploadError | None = None
         for left in range(client.options.max_retries, -1, -1):
             try:
                 answer: File | None = client.send(call).file
             except AmbiguousUploadError as error:
                 self._log.warning("%s; looking for the file", error)
-                answer = self._looked(lambda _: made(), 0)
+                answer, lost = self._looked(error, made), error
                 if answer is None and left == 0:
                     raise
+            except APIStatusError as error:
+                if lost is None:
+                    raise
+                # What was completed cannot be completed again, so it may have been.
+                self._log.warning("%s; looking for the file", error)
+                answer = self._looked(lost, made)
+                if answer is None:
+                    raise lost from error
             else:
                 return answer or made()
             if answer is not None:
