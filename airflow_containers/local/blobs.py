@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import secrets
 import shutil
 import stat
@@ -216,13 +217,15 @@ class Incoming:
 
     async def discard(self) -> None:
         """Close, and remove the temporary file unless it was renamed into its place."""
-        with contextlib.suppress(OSError):
-            await self._written()
-        self._close()
-        if self.size <= _SMALL_BYTES:
+        try:
+            with contextlib.suppress(OSError):
+                await self._written()
+            self._close()
+            if self.size > _SMALL_BYTES:
+                await asyncio.to_thread(self.path.unlink, missing_ok=True)
+        finally:
+            # Also when the server ends and waits no longer: what a thread still writes has no name then.
             self.path.unlink(missing_ok=True)
-        else:
-            await asyncio.to_thread(self.path.unlink, missing_ok=True)
 
 
 def put(source: Path, target: Path) -> None:
@@ -244,3 +247,18 @@ def remove_tree(path: Path) -> None:
         pass
     except (IsADirectoryError, PermissionError):
         shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            _remove_deep_tree(path)
+
+
+def _remove_deep_tree(path: Path) -> None:
+    """Remove a folder of more levels than there are descriptors: `shutil` holds one for each level."""
+    for folder, folders, files in os.walk(path, topdown=False):
+        for name in files:
+            with contextlib.suppress(OSError):
+                Path(folder, name).unlink()
+        for name in folders:
+            with contextlib.suppress(OSError):
+                Path(folder, name).rmdir()
+    with contextlib.suppress(OSError):
+        path.rmdir()

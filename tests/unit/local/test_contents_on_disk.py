@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -184,3 +185,28 @@ async def test_much_is_removed_beside_the_loop(tmp_path: Path, monkeypatch: pyte
     assert [] == blobs.names("incoming")
     assert 1 == len(threads - {threading.get_ident()})
     assert threading.get_ident() not in threads
+
+
+def test_more_levels_than_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that `shutil` cannot open to its end goes all the same."""
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "x").write_bytes(b"x")
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    remove_tree(tmp_path / "a")
+
+    assert [] == list(tmp_path.iterdir())
+
+
+async def test_a_request_that_is_cancelled_twice(tmp_path: Path) -> None:
+    """A server that ends waits for nobody, and leaves no temporary file either."""
+    blobs = Blobs(tmp_path)
+    incoming = Incoming(blobs.temporary())
+    incoming.feed(bytes(1_000_000))
+    await incoming.flush()
+    task = asyncio.create_task(incoming.discard())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert [] == blobs.names("incoming")
