@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -98,3 +101,31 @@ def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str
         cli.main(arguments)
     assert 2 == caught.value.code
     assert "usage: airflow-containers" in capsys.readouterr().err
+
+
+def test_nothing_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A description is on one line, with escapes; so is an odd path."""
+    folder = make_skill(tmp_path / "a\nb", description='"one\\n  two \\e[31mred"')
+
+    assert 0 == cli.main(["skill", "check", str(folder)])
+    lines = capsys.readouterr().out.splitlines()
+    assert 3 == len(lines)
+    assert lines[0].endswith("a\\nb': skill 'report' is fine")
+    assert r"  'one two \x1b[31mred'" == lines[1]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]], ids=" ".join)
+def test_an_output_that_takes_no_letters_or_no_more(tmp_path: Path, arguments: list[str]) -> None:
+    """Neither another encoding nor a reader that is gone costs the exit status."""
+    folder = make_skill(tmp_path / "skill", description="für 漢字")
+    command = [sys.executable, "-m", "airflow_containers.cli", "skill", "check", *arguments, str(folder)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert (0, b"") == (ended.returncode, ended.stderr)
+    assert rb"f\xfcr \u6f22\u5b57" in ended.stdout
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as gone:
+        ended = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, check=False)
+
+    assert (0, b"") == (ended.returncode, ended.stderr)
