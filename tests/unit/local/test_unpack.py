@@ -17,11 +17,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from airflow_containers.local.containers import staging
 from airflow_containers.local.skills import unpack as module
 from airflow_containers.local.skills.exceptions import BadSkillError
 from airflow_containers.local.skills.limits import MAX_FILE_BYTES
 from airflow_containers.local.skills.unpack import Budget, unpack
-from tests.support.skill_zip import make_zip, skill_md, skill_zip
+from tests.support.skill_zip import inline_skill, make_zip, skill_md, skill_zip
+from tests.unit.local.conftest import Driver
+from tests.unit.local.forms import contents
 
 
 def _entry(name: str, mode: int = 0, **fields: Any) -> zipfile.ZipInfo:
@@ -164,6 +167,18 @@ def test_many_files_share_one_budget(tmp_path: Path) -> None:
     unpack(io.BytesIO(content), tmp_path / "0", budget)
     with pytest.raises(BadSkillError, match="too many bytes"):
         unpack(io.BytesIO(content), tmp_path / "1", budget)
+
+
+def test_skills_of_a_container_share_one_budget(call: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one skill may have, two may not have each; nothing of them is kept then."""
+    monkeypatch.setattr(staging, "Budget", lambda: Budget(1500))
+    skills = [inline_skill(name, data=skill_zip(name, zeros=bytes(1000))) for name in ("a", "b")]
+    answers = [call("POST", "/v1/containers", {"name": "n", "skills": skills[:count]}) for count in (1, 2)]
+
+    assert [200, 400] == [answer.status for answer in answers]
+    error = answers[1].error
+    assert ("skills[1].source.data", True) == (error["param"], "too many bytes" in error["message"])
+    assert ["SKILL.md", "zeros"] == contents(call)
 
 
 def test_the_number_of_files_is_bounded(tmp_path: Path) -> None:
