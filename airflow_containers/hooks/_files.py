@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from airflow_containers.container_paths import shown
 from airflow_containers.hooks._opened import OpenedFile
 from airflow_containers.hooks._progress import TransferLog
 from airflow_containers.hooks._uploads import Uploads
@@ -87,7 +88,7 @@ class FileMethods:
         :raises ContainerGoneError: if the container is not there.
         """
         whole = _as_source(source, name)
-        progress = TransferLog(self.log, f"Uploading {whole.name} to {container_id}", whole.size)
+        progress = TransferLog(self.log, f"Uploading {shown(whole.name)} to {container_id}", whole.size)
         file = self._uploads().to_container(container_id, whole, progress)
         progress.end(whole.size)
         return file
@@ -212,7 +213,7 @@ class FileMethods:
         :param expires_after: seconds until the service deletes it, 3,600 to 2,592,000; never if left out.
         """
         whole = _as_source(source, name)
-        progress = TransferLog(self.log, f"Uploading {whole.name}", whole.size)
+        progress = TransferLog(self.log, f"Uploading {shown(whole.name)}", whole.size)
         file = self._uploads().to_files(whole, purpose, expires_after, progress)
         progress.end(whole.size)
         return file

@@ -35,13 +35,21 @@ class _Arriving(io.RawIOBase):
         self.size = streamed.size
         self._pieces = streamed.pieces
         self._piece = memoryview(b"")
+        self._broken: BaseException | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         while not self._piece:
-            piece = next(self._pieces, None)
+            if self._broken is not None:
+                # Who has caught it must not take the place of the break for the end of the file.
+                raise self._broken
+            try:
+                piece = next(self._pieces, None)
+            except BaseException as error:
+                self._broken = error
+                raise
             if piece is None:
                 return 0
             self._piece = memoryview(piece)

@@ -301,6 +301,23 @@ class TestLog:
         assert any(" of 2.5 MB (100 %)" in line for line in lines)
         assert any("Downloading cfile_" in line and "done, 2500000 bytes in " in line for line in lines)
 
+    def test_a_name_writes_no_lines(
+        self,
+        hook: ContainerHook,
+        container_id: str,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Names may come from a store, where anybody has written."""
+        monkeypatch.setattr(_progress, "INTERVAL_SECONDS", 0.0)
+        monkeypatch.setattr(ContainerHook, "log", logging.getLogger("transfers"))
+        with caplog.at_level(logging.INFO):
+            hook.upload_container_file(container_id, BytesSource("a\nERROR: b", DATA))
+            hook.upload_file(BytesSource("a\nERROR: b", DATA))
+        lines = [record.getMessage() for record in caplog.records]
+        assert 2 == sum(line.startswith(r"Uploading 'a\nERROR: b'") and "done" in line for line in lines)
+        assert not any("\n" in line for line in lines)
+
     def test_small_ones_are_quiet(
         self,
         hook: ContainerHook,

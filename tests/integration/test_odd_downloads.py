@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from airflow_containers.api import (
+    APIConnectionError,
     APITimeoutError,
     AsyncContainersClient,
     BytesSource,
@@ -369,3 +370,15 @@ class TestStreams:
         ):
             assert content[:10] == opened.read(10)
             assert content[10:] == opened.read()
+
+    def test_an_opened_file_that_breaks_off(self) -> None:
+        """It never ends: who has caught the error is told again."""
+        with (
+            RawServer(cut({"content-length": str(SIZE)})) as server,
+            ContainersClient(ClientOptions(base_url=server.base_url, api_key="sk-1")) as client,
+            OpenedFile(client.stream(CONTENT)) as opened,
+        ):
+            assert DATA[:900_000] == opened.read(900_000)
+            for _ in range(3):
+                with pytest.raises(APIConnectionError, match="broke"):
+                    opened.read()
