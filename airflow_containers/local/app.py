@@ -133,7 +133,7 @@ class LocalApp:
                 response = await self._answer(request, found)
             else:
                 response = await self._answer_under(fault, request, found)
-            if admin or method == "DELETE":
+            if method == "DELETE" or (admin and method == "POST"):
                 # Whoever is told that something is gone may look.
                 await self._services.blobs.settled()
             if not request.reader.is_done:
