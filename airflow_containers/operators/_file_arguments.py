@@ -19,6 +19,10 @@ TEXTS_EXPECTED: Final = (
     "renders to one"
 )
 
+TARGET_EXPECTED: Final = (
+    "the absolute path of a folder on the worker, or the URL of one in a store, such as 's3://bucket/out'"
+)
+
 
 def refuse(task_id: str, field: str, value: Any, expected: str) -> NoReturn:
     """Say what is wrong with an argument.
@@ -90,10 +94,30 @@ def as_texts(task_id: str, value: Any, *, literal: bool = False) -> dict[str, by
         refuse(task_id, "texts", value, TEXTS_EXPECTED)
     contents = {}
     for name, content in value.items():
-        _check_name(task_id, name)
+        _check_name(task_id, name, literal=literal)
         if not (literal and is_open(content)):
             contents[name] = _as_content(task_id, f"texts[{name!r}]", content)
     return contents
+
+
+def as_target(task_id: str, value: Any) -> str:
+    """Return where files are to be written to, as text.
+
+    :param value: the absolute path of a folder, or a URL.
+    :raises InvalidTaskArgumentError: if it is something else.
+    """
+    from airflow_containers.operators._stores import StoreError, check_url, is_url
+
+    target = str(value) if is_path(value) else value
+    if not isinstance(target, str) or target.strip() in RENDERED_TO_NOTHING:
+        refuse(task_id, "target", value, TARGET_EXPECTED)
+    if "\0" in target or not (is_url(target) or target.startswith("/")):
+        refuse(task_id, "target", value, TARGET_EXPECTED)
+    try:
+        check_url(target)
+    except StoreError as error:
+        raise InvalidTaskArgumentError(f"Task {task_id!r}: target: {error}") from None
+    return target
 
 
 def check_common(task: Any, *, literal: bool) -> None:
@@ -160,9 +184,17 @@ def _as_text(task_id: str, field: str, entry: Any, expected: str) -> str:
     return entry
 
 
-def _check_name(task_id: str, name: Any) -> None:
+def _check_name(task_id: str, name: Any, *, literal: bool) -> None:
     if not isinstance(name, str):
         refuse(task_id, "texts", name, "a text as the name of each file")
+    if literal and is_dynamic(name):
+        refuse(
+            task_id,
+            "texts",
+            name,
+            "names without templates: of a mapping Airflow renders the values only. Let one template render "
+            "to the whole mapping",
+        )
     whole = name.strip() and name not in {".", ".."} and name.isprintable()
     if not whole or len(name.encode(errors="replace")) > 255 or any(sign in name for sign in '/\\"'):
         refuse(

@@ -9,16 +9,16 @@ import posixpath
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_containers.container_paths import is_pattern
-from airflow_containers.operators._stores import StorePath, is_url, open_url
-from airflow_containers.operators._transfers import FileTransferError, Limits, go_on
+from airflow_containers.container_paths import is_pattern, plain_name
+from airflow_containers.operators._stores import StoreError, StorePath, is_url, open_url
+from airflow_containers.operators._transfers import FileTransferError, Limits, TransfersStoppedError, go_on
 
 if TYPE_CHECKING:
     from airflow_containers.api.bodies import Source
@@ -83,10 +83,11 @@ class Sources:
 
         found: dict[str, Upload] = {}
         for source in sources:
-            for label, file, location in self._each(source):
-                if label not in found:
-                    self._limits.add(label, file.size)
-                    found[label] = Upload(label, self._stoppable(file), location)
+            with _named(source):
+                for label, file, location in self._each(source):
+                    if label not in found:
+                        self._limits.add(label, file.size)
+                        found[label] = Upload(label, self._stoppable(file), location)
         for name, content in texts.items():
             self._limits.add(name, len(content))
             self._put(found, Upload(name, self._stoppable(BytesSource(name, content))))
@@ -129,13 +130,19 @@ class Sources:
         if place.exists():
             raise FileTransferError(f"{source} is no regular file, and is not read")
         # Not `Path.glob`, which takes no absolute pattern and shows hidden files.
-        every = glob.iglob(str(place), recursive=True)  # noqa: PTH207
+        every = glob.iglob(self._pattern(source, place), recursive=True)  # noqa: PTH207
         matches = (path for path in every if Path(path).is_file())
         paths = sorted(itertools.islice(matches, self._limits.max_files + 1)) if is_pattern(source) else []
         if not paths:
             self._tolerate(f"{source} {_missing(source)} on the worker{_shown_folder(source, place)}")
         for path in paths:
             yield self._label(source, path), PathSource(Path(path)), path
+
+    def _pattern(self, source: str, place: Path) -> str:
+        """Return what to look for: signs in the name of the DAG's folder are no part of the pattern."""
+        if is_url(source) or Path(source).is_absolute():
+            return str(place)
+        return str(Path(glob.escape(str(self._folder)), source))
 
     def _label(self, pattern: str, path: str) -> str:
         """Return a path as somebody who wrote this pattern would write it."""
@@ -163,7 +170,7 @@ class Sources:
     def _of_store(self, place: StorePath, size: int | None) -> Source:
         if size is None:
             return self._copied(place)
-        return _StoreSource(posixpath.basename(place.path), size, place)
+        return _StoreSource(_name_of(place), size, place)
 
     def _copied(self, place: StorePath) -> Source:
         """Copy a file whose size the store does not tell to the worker: a request has to say its length."""
@@ -180,7 +187,7 @@ class Sources:
                 go_on(self._stopped)
                 copied.add(place.url, len(piece), files=0)
                 target.write(piece)
-        return PathSource(copy, posixpath.basename(place.path))
+        return PathSource(copy, _name_of(place))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +200,25 @@ class _StoreSource:
 
     def open(self) -> BinaryIO:
         return self.place.open()
+
+
+@contextmanager
+def _named(source: str) -> Iterator[None]:
+    """Say which source it was that a disk or a store has given an error for."""
+    from airflow_containers.api.errors import ContainersError
+
+    try:
+        yield
+    except (AirflowException, ContainersError, StoreError, TransfersStoppedError):
+        raise
+    except Exception as error:
+        raise FileTransferError(f"{source}: {type(error).__name__}: {error}") from error
+
+
+def _name_of(place: StorePath) -> str:
+    """Return what to call a file of a store; one of another container without the digits of its service."""
+    name = posixpath.basename(place.path)
+    return plain_name(name) if getattr(place.fs, "protocol", None) == "openai-container" else name
 
 
 def _missing(source: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_FILE: Final = re.compile(r"((?:file|local)://(?:[^/@]*@)?)(.*)", re.IGNORECASE | re.DOTALL)
 _LOCAL: Final = frozenset({"", "file", "local"})
 _CHUNK: Final = 1 << 20
 
@@ -24,6 +25,16 @@ class StoreError(ValueError):
 def is_url(text: str) -> bool:
     """Whether a text is a URL, and no path on the worker."""
     return _URL.match(text) is not None
+
+
+def check_url(url: str) -> None:
+    """Check that the URL of a file on the worker's disk does not depend on where the worker was started.
+
+    :raises StoreError: if it does.
+    """
+    found = _FILE.fullmatch(url)
+    if found is not None and not found[2].startswith("/"):
+        raise StoreError(f"{url} leads to no absolute path, expected three slashes: {found[1]}/{found[2]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +95,24 @@ class StorePath:
                 while piece := source.read(_CHUNK):
                     check()
                     target.write(piece)
+            target.close()
         except BaseException:
-            _discard(target)
+            self._discard(target)
             raise
-        target.close()
+
+    def _discard(self, target: Any) -> None:
+        """Give a half-written file up, so that nothing of it is there, now or when it is closed later."""
+        if hasattr(target, "discard"):
+            with contextlib.suppress(Exception):
+                target.discard()
+            with contextlib.suppress(Exception):
+                target.closed = True
+            return
+        # A file that appears while it is written: what was there before went when it was opened.
+        with contextlib.suppress(Exception):
+            target.close()
+        with contextlib.suppress(Exception):
+            self.fs.rm_file(self.path)
 
 
 def open_url(url: str) -> StorePath | Path:
@@ -99,6 +124,7 @@ def open_url(url: str) -> StorePath | Path:
     """
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
+    check_url(url)
     try:
         path = ObjectStoragePath(url)
         if (path.protocol or "") in _LOCAL:
@@ -137,11 +163,3 @@ def _size(url: str, info: dict[str, Any]) -> int | None:
         raise IsADirectoryError(f"{url} is a folder")
     size = info.get("size")
     return size if isinstance(size, int) else None
-
-
-def _discard(target: Any) -> None:
-    """Give a half-written file up, so that closing it later publishes nothing."""
-    with contextlib.suppress(Exception):
-        target.discard()
-    with contextlib.suppress(Exception):
-        target.closed = True

@@ -209,6 +209,8 @@ def named_errors(task_id: str) -> Iterator[None]:
         raise
     except (FileTransferError, AirflowFailException) as error:
         raise type(error)(f"Task {task_id!r}: {error}") from error.__cause__
+    except TransfersStoppedError:
+        raise FileTransferError(f"Task {task_id!r}: the task was killed before the first transfer") from None
     except StoreError as error:
         raise AirflowFailException(f"Task {task_id!r}: {error}") from error.__cause__
     except OSError as error:
@@ -227,12 +229,10 @@ def failed_task(name: str, failure: TransferFailure, message: str) -> Exception:
     if isinstance(error, TransfersStoppedError):
         return FileTransferError(f"the task was killed; {message}")
     text = f"{name}: {_told(error)}; {message}"
-    final = isinstance(error, ContainersError) and not error.retryable
-    made = (
-        AirflowFailException(text)
-        if final or isinstance(error, AirflowFailException)
-        else FileTransferError(text)
+    final = isinstance(error, AirflowFailException | NotImplementedError) or (
+        isinstance(error, ContainersError) and not error.retryable
     )
+    made = AirflowFailException(text) if final else FileTransferError(text)
     # A cause that is told in full already would only repeat itself under a second traceback.
     made.__cause__ = None if isinstance(error, ContainersError | AirflowException) else error
     return made

@@ -18,14 +18,12 @@ from airflow_containers.links import ContainerLink
 from airflow_containers.operators._errors import fail_if_final
 from airflow_containers.operators._file_arguments import (
     as_entries,
+    as_target,
     as_texts,
     check_common,
     check_some_given,
     is_open,
-    is_path,
-    refuse,
 )
-from airflow_containers.operators._literals import RENDERED_TO_NOTHING
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -50,9 +48,6 @@ _SOURCE = (
 _FILE_ID = "the id of a file of the Files API, such as 'file-123'"
 _PATH = "a path in the container, such as 'report.csv', or a pattern such as 'out/*.csv'"
 _CONTAINER_FILE_ID = "the id of a file in the container, such as 'cfile_123'"
-_TARGET = (
-    "the absolute path of a folder on the worker, or the URL of one in a store, such as 's3://bucket/out'"
-)
 _TAKE_BACK_WITHIN: Final = 600.0
 _KILLED_TAKE_BACK_WITHIN: Final = 1.5
 _LINES: Final = 20
@@ -373,7 +368,7 @@ class DownloadFromContainerOperator(_FileOperator):
         self._given(literal=True)
 
     def _given(self, *, literal: bool) -> tuple[list[str], list[str], str]:
-        target = "" if literal and is_open(self.target) else _check_target(self.task_id, self.target)
+        target = "" if literal and is_open(self.target) else as_target(self.task_id, self.target)
         return (
             as_entries(self.task_id, "paths", self.paths, _PATH, literal=literal),
             as_entries(self.task_id, "file_ids", self.file_ids, _CONTAINER_FILE_ID, literal=literal),
@@ -426,7 +421,7 @@ class DownloadFromContainerOperator(_FileOperator):
 
         chosen: dict[str, ContainerFile] = {}
         if paths:
-            listed = list(hook.iterate_container_files(self.container_id, order="desc"))
+            listed = self._list(hook, turn)
             for path in paths:
                 found = select(listed, path)
                 if not found:
@@ -444,6 +439,17 @@ class DownloadFromContainerOperator(_FileOperator):
             downloads.append(Download(file, local_name(file.path or file.id, taken)))
         return downloads
 
+    def _list(self, hook: ContainerHook, turn: Callable[[], None]) -> list[ContainerFile]:
+        from airflow_containers.api.endpoints import MAX_PAGE_SIZE
+
+        turn()
+        listed = []
+        for file in hook.iterate_container_files(self.container_id, order="desc"):
+            listed.append(file)
+            if len(listed) % MAX_PAGE_SIZE == 0:
+                turn()
+        return listed
+
     def _fetch(
         self,
         take: Callable[[Download], dict[str, Any]],
@@ -456,15 +462,15 @@ class DownloadFromContainerOperator(_FileOperator):
         transfers = Transfers(take, parallel=self.parallel, stopped=stopped)
         try:
             written = transfers.run(downloads)
-        except TransferFailure as failure:
-            told = some(entry["target"] for _, entry in transfers.done) or "none"
-            failed: Download = failure.item
-            made = failed_task(
-                shown(failed.file.path or failed.file.id),
-                failure,
-                f"{len(transfers.done)} of {len(downloads)} files were written, each complete: {told}",
-            )
-            raise made from made.__cause__
+        except BaseException as error:
+            names = some(entry["target"] for _, entry in transfers.done) or "none"
+            told = f"{len(transfers.done)} of {len(downloads)} files were written, each complete: {names}"
+            if isinstance(error, TransferFailure):
+                failed: Download = error.item
+                made = failed_task(shown(failed.file.path or failed.file.id), error, told)
+                raise made from made.__cause__
+            self.log.warning("%s", told)
+            raise
         self._tell(
             [f"{shown(entry['path'] or entry['id'])} is at {entry['target']}" for entry in written],
             "Fetched",
@@ -486,14 +492,3 @@ def _check_paths(uploads: Sequence[Upload], files: Sequence[ContainerFile]) -> N
                 "give them names of their own"
             )
         seen[file.path] = upload.label
-
-
-def _check_target(task_id: str, value: Any) -> str:
-    from airflow_containers.operators._stores import is_url
-
-    target = str(value) if is_path(value) else value
-    if not isinstance(target, str) or target.strip() in RENDERED_TO_NOTHING:
-        refuse(task_id, "target", value, _TARGET)
-    if "\0" in target or not (is_url(target) or target.startswith("/")):
-        refuse(task_id, "target", value, _TARGET)
-    return target

@@ -271,7 +271,17 @@ def test_rendered_values_are_no_templates() -> None:
     assert ["{{ x }}.csv"] == as_entries("make", "sources", ["{{ x }}.csv"], "a path")
     assert ["{{ x }}.csv"] == as_entries("make", "sources", "{{ x }}.csv", "a path")
     assert {"a.j2": b"{{ x }}"} == as_texts("make", {"a.j2": "{{ x }}"})
+    assert {"{{ x }}.j2": b"x"} == as_texts("make", {"{{ x }}.j2": "x"})
     assert {"a.json": b'[\n  "{% x %}"\n]\n'} == as_texts("make", {"a.json": ["{% x %}"]})
+
+
+def test_names_are_no_templates() -> None:
+    """Airflow would leave the template in a name as it stands, so it is an import error."""
+    for name in ("{{ ds }}.txt", "{% if x %}a{% endif %}.txt"):
+        with pytest.raises(InvalidTaskArgumentError, match="expected names without templates: of a mapping"):
+            upload(texts={name: "x"})
+    upload(texts="{{ {ds + '.txt': 'x'} }}")
+    upload(texts={"{a}.txt": "x"})
 
 
 def test_paths_of_stores() -> None:

@@ -192,6 +192,7 @@ class TestErrors:
             (OSError("disk full"), FileTransferError),
             (LimitError("too much"), AirflowFailException),
             (KeyError("a bug in a store"), FileTransferError),
+            (NotImplementedError("no folders there"), AirflowFailException),
             (TransfersStoppedError(), FileTransferError),
         ],
         ids=repr,
@@ -210,6 +211,7 @@ class TestErrors:
             (OSError("no such file"), FileTransferError),
             (LimitError("too much"), LimitError),
             (FileTransferError("not there"), FileTransferError),
+            (TransfersStoppedError(), FileTransferError),
         ],
         ids=repr,
     )
