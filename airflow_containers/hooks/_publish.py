@@ -154,8 +154,10 @@ class _Publication:
             except NotFoundError:
                 difference = "it is gone"
             except SkillError as error:
+                problem = str(error).replace(f"{target}: ", "")
                 raise InvalidResponseError(
-                    f"Version {version} of skill {skill.id} cannot be compared: {error}"
+                    f"Version {version} of skill {skill.id} cannot be compared: {problem}; if it stays so, "
+                    "delete that version, or publish to another skill with skill_id"
                 ) from None
         if difference is None:
             self._log.info("Version %s of skill %s has this content already", version, skill.id)

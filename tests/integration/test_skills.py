@@ -22,6 +22,7 @@ from airflow_containers.api import (
     ClientOptions,
     ContainersClient,
     CreateContainerRequest,
+    InvalidResponseError,
     NotFoundError,
     ServerError,
     SourceChangedError,
@@ -347,6 +348,24 @@ class TestPublish:
             (folder / "a").write_text(content)
             published = hook.publish_skill(folder)
         assert "3" == published.version
+
+    def test_a_version_that_is_no_zip(
+        self, hook: ContainerHook, containers_server: LocalServer, tmp_path: Path, scratch: Path
+    ) -> None:
+        """What cannot be compared is told with what to do about it, and nothing is uploaded over it."""
+        folder = make_skill(tmp_path / "folder")
+        skill_id = hook.publish_skill(folder).skill_id
+        containers_server.clear_requests()
+        containers_server.order_fault(method="GET", path="*/content", body="<html>", status=200)
+        with pytest.raises(InvalidResponseError) as caught:
+            hook.publish_skill(folder)
+
+        assert (
+            f"Version 1 of skill {skill_id} cannot be compared: it is no zip that can be read (BadZipFile); "
+            "if it stays so, delete that version, or publish to another skill with skill_id"
+        ) == str(caught.value)
+        assert [] == containers_server.requests("POST")
+        assert [] == list(scratch.iterdir())
 
     def test_by_id(self, hook: ContainerHook, tmp_path: Path) -> None:
         """An id tells two skills of one name apart; without it nothing is uploaded."""
