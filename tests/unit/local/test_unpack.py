@@ -344,7 +344,7 @@ def _try(content: bytes) -> None:
             assert problem.endswith(".")
             json.dumps(problem, ensure_ascii=False).encode()
         else:
-            assert 1 == sum(path.name.lower() == "skill.md" for path in target.rglob("*"))
+            assert 1 == sum(path.name.lower() == "skill.md" and path.is_file() for path in target.rglob("*"))
         assert b"bait" == (outside / "bait").read_bytes()
         rest = [path for path in _everything_below(outside) if not path.is_relative_to(target)]
         assert [outside / "a", outside / "bait"] == rest
@@ -358,6 +358,7 @@ def _try(content: bytes) -> None:
 @settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(entries=_ENTRIES, is_skill=st.booleans())
 @example(entries=[("s/x", 0o120777, b"../../../etc/passwd"), ("s/x/y", 0o100644, b"evil")], is_skill=True)
+@example(entries=[("s/a/skill.md/x", 0o100644, b"")], is_skill=True)
 def test_no_names_get_out(entries: list[tuple[str, int, bytes]], is_skill: bool) -> None:
     """Any names, modes and contents: unpacked inside of the folder, or refused with a sentence."""
     content = io.BytesIO()
