@@ -109,14 +109,16 @@ class ContainerFileSystem(Refusals):
     def _split(self, path: Any) -> tuple[str, str]:
         """Return the container's id and the path in it, from ``/`` on, of a path that names a container."""
         container_id, _, rest = self._strip_protocol(path).partition("/")
-        if container_id == f"{SCHEME}:":
+        # Without a container's id the scheme comes out of a path as its first part as well.
+        if container_id == f"{SCHEME}:" and rest.lstrip("/").partition("/")[0] not in {"", "mnt"}:
             raise ValueError(
                 f"{path!r} was made before this Airflow knew the scheme {SCHEME}; up to Airflow 3.1 put "
                 "`import airflow_containers.filesystems.paths` before it"
             )
-        if not container_id or container_paths.is_pattern(container_id):
+        if container_id in {"", f"{SCHEME}:"} or container_paths.is_pattern(container_id):
             raise ValueError(
-                f"{path!r} names no container; a path is {SCHEME}://conn_id@cntr_…/mnt/data/report.csv"
+                f"{path!r} names no container; a path is {SCHEME}://conn_id@cntr_…/mnt/data/report.csv. If "
+                "the id comes from another task, that one has returned none"
             )
         return container_id, container_paths.absolute(f"/{rest}")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import posixpath
 import re
 from collections.abc import Callable, Sequence
@@ -149,13 +148,6 @@ def report_lineage(task: Any, inputs: Sequence[str], outputs: Sequence[str]) -> 
     for names, add in ((inputs, collector.add_input_asset), (outputs, collector.add_output_asset)):
         for name in names:
             add(context=task, uri=name if is_url(name) else Path(name).as_uri())
-
-
-def file_mode() -> int:
-    """Return the mode that this process gives to new files."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 def _size(url: str, info: dict[str, Any]) -> int | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_containers.container_paths import shown
-from airflow_containers.operators._stores import StorePath, file_mode, is_url, open_url
+from airflow_containers.operators._stores import StorePath, is_url, open_url
 from airflow_containers.operators._transfers import FileTransferError, Limits, go_on
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ class Target:
         self._stopped = stopped
         self._stack = ExitStack()
         self._place = open_url(place) if is_url(place) else Path(place)
-        self._mode = file_mode()
 
     def __enter__(self) -> Self:
         inside = None
@@ -89,8 +88,6 @@ class Target:
                 target.write(here, lambda: go_on(self._stopped))
                 written = target.url
             else:
-                # It was made for nobody else; the next task may run as another user.
-                here.chmod(self._mode)
                 # A link that is there is replaced, and not followed.
                 written = str(here.replace(self._place / download.name))
         finally:

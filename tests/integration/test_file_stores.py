@@ -21,7 +21,7 @@ from airflow_containers.api import CreateContainerRequest
 from airflow_containers.hooks.container import ContainerHook
 from airflow_containers.operators._errors import InvalidTaskArgumentError
 from airflow_containers.operators._stores import StorePath
-from airflow_containers.operators._transfers import FileTransferError
+from airflow_containers.operators._transfers import FileTransferError, LimitError
 from airflow_containers.operators.files import DownloadFromContainerOperator, UploadToContainerOperator
 from airflow_containers.testing import LocalServer
 from tests.support.contexts import STARTED, task_context
@@ -212,6 +212,41 @@ class TestFailures:
         with pytest.raises(FileTransferError, match=r"^Task 'put': the task was killed before the first"):
             task.execute(task_context(task))
         assert [] == server.requests("POST", "/v1/containers/*/files")
+
+    def test_source_without_an_end(
+        self, container: str, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is copied to the worker because the store tells no size ends where it becomes too much."""
+        shelf.pipe_file("/in/a.csv", b"x")
+        monkeypatch.setattr(Shelf, "info", lambda _, path, **__: {"name": path, "type": "file", "size": None})
+        pieces = 0
+
+        class Long(io.RawIOBase):
+            def read(self, _size: int = -1) -> bytes:
+                nonlocal pieces
+                pieces += 1
+                return b"x" * 1000 if pieces < 100 else b""
+
+        monkeypatch.setattr(Shelf, "open", lambda *_: Long())
+        with pytest.raises(LimitError, match=r"with shelf://in/a\.csv there are more bytes than max_bytes"):
+            upload(container, sources="shelf://in/a.csv", max_bytes=2_500)
+        assert 3 == pieces
+
+    def test_killed_before_it_began(self, container: str, server: LocalServer) -> None:
+        """A task that is killed while it is prepared sends nothing."""
+        task = UploadToContainerOperator(task_id="put", container_id=container, texts={"a.csv": "x"})
+        task.on_kill()
+        with pytest.raises(FileTransferError, match=r"^Task 'put': the task was killed"):
+            task.execute(task_context(task))
+        assert [] == server.requests("POST", "/v1/containers/*/files")
+
+    def test_what_is_gone_is_taken_back(self, container: str, server: LocalServer) -> None:
+        """A file that somebody else has deleted in the meantime is not called left."""
+        server.order_fault(method="POST", path="/v1/containers/*/files", delay=0.001)
+        server.order_fault(method="POST", path="/v1/containers/*/files", status=400)
+        server.order_fault(method="DELETE", path="/v1/containers/*/files/*", status=404)
+        with pytest.raises(AirflowFailException, match=r"1 of 2 files were sent before: .*; they are del"):
+            upload(container, texts={"a.csv": "x", "b.csv": "y"}, parallel=1)
 
     def test_store_that_cannot_do_it(self, container: str, server: LocalServer) -> None:
         """What a store has no call for does not come with a retry."""

@@ -79,7 +79,19 @@ def test_any_name_survives_the_way_through_a_url(name: str, connection: str) -> 
     assert ("cntr_1", f"/mnt/data/{name}") == ContainerFileSystem()._split(url)
 
 
-@pytest.mark.parametrize("path", ["", "openai-container://", "*/mnt/data", "cntr_?/mnt/data/a"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "openai-container://",
+        "*/mnt/data",
+        "cntr_?/mnt/data/a",
+        # What Airflow makes of a URL with an empty text where the container's id should be.
+        "openai-container:/mnt/data/a",
+        "/openai-container:/mnt/data",
+        "openai-container:",
+    ],
+)
 def test_a_path_must_name_one_container(path: str) -> None:
     """Nobody lists or deletes in several containers by a pattern."""
     fs = ContainerFileSystem()
