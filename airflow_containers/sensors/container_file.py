@@ -35,7 +35,8 @@ class ContainerFileSensor(BaseSensorOperator):
     """Wait until a container has a file, or enough files that match a pattern, and return their paths.
 
     Each look lists the container's files, which is an operation on it: **the sensor keeps the container
-    alive** for as long as it waits, and for its idle time after that, if ``poke_interval`` is shorter than it.
+    alive** for as long as it waits, and for its idle time after that. Its ``poke_interval`` has to be shorter
+    than the idle time.
 
     A container that is gone fails the task at once: waiting cannot help.
 
