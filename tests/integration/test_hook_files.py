@@ -260,6 +260,9 @@ class TestOnce:
         file = hook.upload_file(path)
         assert [file] == list(hook.iterate_files())
         assert DATA == hook.download_file(file.id, path.with_name("x")).path.read_bytes()
+        # The checksum is right at once. Only a part that was made twice is counted, and begins it anew.
+        made_twice = step == "parts" and "reset" in fault
+        containers_server.assert_requested("POST", "/v1/uploads", times=2 if made_twice else 1)
 
     def test_parts_of_a_file_that_changes(
         self,
@@ -300,6 +303,25 @@ class TestLog:
         assert any(line.startswith("Uploading my report.csv to cntr_") for line in lines)
         assert any(" of 2.5 MB (100 %)" in line for line in lines)
         assert any("Downloading cfile_" in line and "done, 2500000 bytes in " in line for line in lines)
+
+    def test_a_second_attempt_counts_from_the_start(
+        self,
+        hook: ContainerHook,
+        container_id: str,
+        containers_server: LocalServer,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """No more than all of a file is ever told."""
+        monkeypatch.setattr(_progress, "INTERVAL_SECONDS", 0.0)
+        monkeypatch.setattr(ContainerHook, "log", logging.getLogger("transfers"))
+        containers_server.order_fault(method="POST", path="*/files", reset_reading_after=100_000, times=1)
+        with caplog.at_level(logging.INFO, "transfers"):
+            hook.upload_container_file(container_id, BytesSource("a.bin", DATA * 4))
+        told = [record.getMessage() for record in caplog.records if " %)" in record.getMessage()]
+        assert 2 <= sum("(2 %)" in line for line in told)
+        assert told[-1].endswith("10.0 MB of 10.0 MB (100 %)")
+        assert 100 == max(int(line.rpartition("(")[2].removesuffix(" %)")) for line in told)
 
     def test_a_name_writes_no_lines(
         self,

@@ -118,7 +118,11 @@ def test_it_is_found(connect: Any, path: Path, listed: dict[str, Any]) -> None:
     assert 1 == service.posts
 
 
-@pytest.mark.parametrize("listed", [{"bytes": 6}, {"source": "assistant"}, {"path": "/mnt/data/b"}], ids=str)
+@pytest.mark.parametrize(
+    "listed",
+    [{"bytes": 6}, {"source": "assistant"}, {"path": "/mnt/data/b"}, {"created_at": 1_700_000_000}],
+    ids=str,
+)
 def test_it_is_another(connect: Any, path: Path, listed: dict[str, Any]) -> None:
     """What cannot have come of the upload is left alone."""
     service = Service(listed)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -382,3 +383,24 @@ class TestStreams:
             for _ in range(3):
                 with pytest.raises(APIConnectionError, match="broke"):
                     opened.read()
+
+    def test_an_opened_file_that_is_closed_early(self) -> None:
+        """The connection is given back, and the server need not send the rest."""
+        noticed = threading.Event()
+
+        def endless(exchange: Exchange) -> None:
+            exchange.send(head(200))
+            try:
+                while not exchange.stopping.is_set():
+                    exchange.send(DATA)
+            except OSError:
+                noticed.set()
+
+        with (
+            RawServer(endless) as server,
+            ContainersClient(ClientOptions(base_url=server.base_url, api_key="sk-1")) as client,
+        ):
+            opened = OpenedFile(client.stream(CONTENT))
+            opened.read(1)
+            opened.close()
+            assert noticed.wait(10)

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_containers.api import InvalidRequestError, LocalFileError, SourceChangedError
@@ -110,7 +110,13 @@ class TestMultipart:
 class TestReading:
     """A source that is not what it was."""
 
-    @given(st.integers(0, 3 * CHUNK_BYTES), st.integers(-3, 3), st.sampled_from([1 << 30, CHUNK_BYTES // 3]))
+    @given(
+        st.integers(0, 3 * CHUNK_BYTES) | st.sampled_from([CHUNK_BYTES, 2 * CHUNK_BYTES]),
+        st.integers(-3, 3),
+        st.sampled_from([1 << 30, CHUNK_BYTES // 3]),
+    )
+    @example(CHUNK_BYTES, 1, 1 << 30)
+    @example(2 * CHUNK_BYTES, 1, 1 << 30)
     def test_a_change_of_size_is_found_before_the_end(self, size: int, change: int, step: int) -> None:
         """What was given out until then is never as much as was announced."""
         source = Liar(size, bytes(max(0, size + change)), step)

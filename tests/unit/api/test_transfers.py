@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,19 @@ class TestReceiving:
         receiving.begins(200, {})
         arrive(receiving, b"new")
         assert b"new" == receiving.commit().path.read_bytes()
+
+    @pytest.mark.parametrize("part", [1, 7, 1000])
+    def test_a_disk_that_takes_little_at_a_time(
+        self, receiving: Receiving, monkeypatch: pytest.MonkeyPatch, part: int
+    ) -> None:
+        """What it did not take is given to it again."""
+        write = os.write
+        monkeypatch.setattr(os, "writev", lambda handle, pieces: write(handle, b"".join(pieces)[:part]))
+        monkeypatch.setattr(os, "write", lambda handle, data: write(handle, data[:part]))
+        receiving.begins(200, {"content-length": "3000"})
+        arrive(receiving, b"abc" * 500, b"def" * 500)
+        receiving.check()
+        assert b"abc" * 500 + b"def" * 500 == receiving.commit().path.read_bytes()
 
 
 class TestDownloaded:
