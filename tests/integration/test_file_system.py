@@ -182,6 +182,19 @@ def test_a_file_may_be_made_only_if_there_is_none(data: ObjectStoragePath) -> No
     assert "first" == (data / "once").read_text()
 
 
+def test_a_whole_file_may_be_sent_only_if_there_is_none(data: ObjectStoragePath, tmp_path: Path) -> None:
+    """The mode `create` of fsspec makes sure of it, for a file of the worker and for bytes."""
+    (tmp_path / "once").write_text("first")
+    once = (data / "once").path
+    data.fs.put_file(str(tmp_path / "once"), once, mode="create")
+
+    with pytest.raises(FileExistsError, match="once"):
+        data.fs.put_file(str(tmp_path / "once"), once, mode="create")
+    with pytest.raises(FileExistsError, match="once"):
+        data.fs.pipe_file(once, b"second", mode="create")
+    assert ["first"] == [path.read_text() for path in data.iterdir()]
+
+
 def test_an_empty_file_is_one(data: ObjectStoragePath) -> None:
     """Touch makes it, and leaves one that is there alone."""
     (data / "empty").touch()
