@@ -7,9 +7,11 @@ import errno
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from airflow_containers.local import blobs as module
@@ -185,6 +187,27 @@ async def test_much_is_removed_beside_the_loop(tmp_path: Path, monkeypatch: pyte
     assert [] == blobs.names("incoming")
     assert 1 == len(threads - {threading.get_ident()})
     assert threading.get_ident() not in threads
+
+
+async def test_who_is_told_that_something_is_gone_may_look(
+    make_app: Callable[..., Driver], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to a deletion comes after the last byte has gone, however long that takes."""
+
+    def slowly(path: Path) -> None:
+        time.sleep(0.1)
+        remove_tree(path)
+
+    transport = httpx.ASGITransport(make_app(tmp_path / "s").app)
+    headers = {"authorization": "Bearer any"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
+        path = f"/v1/containers/{(await client.post('/v1/containers', json={'name': 'n'})).json()['id']}"
+        await client.post(f"{path}/files", files={"file": ("x", b"x")})
+        monkeypatch.setattr(module, "remove_tree", slowly)
+        assert 200 == (await client.delete(path)).status_code
+
+    folder = tmp_path / "s"
+    assert [[], []] == [list((folder / name).iterdir()) for name in ("containers", "incoming")]
 
 
 def test_more_levels_than_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
