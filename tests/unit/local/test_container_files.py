@@ -323,6 +323,18 @@ def test_if_range_and_the_quirk(call: Driver) -> None:
     assert not {"etag", "accept-ranges", "content-range"} & answer.headers.keys()
 
 
+def test_no_browser_takes_contents_for_a_page(call: Driver) -> None:
+    """Whatever was uploaded, it is bytes and nothing of this server's own."""
+    container = make_container(call)
+    file = upload_file(call, container, b"<script></script>", "x.html")
+    headers = call("GET", f"/v1/containers/{container}/files/{file['id']}/content").headers
+
+    assert ("application/octet-stream", "nosniff") == (
+        headers["content-type"],
+        headers["x-content-type-options"],
+    )
+
+
 def test_a_file_that_is_referred_to_must_be_there(call: Driver) -> None:
     """An unknown id is a 400 at the field that has it, and no container is made."""
     container = make_container(call)
