@@ -107,14 +107,14 @@ def test_paths_of_what_was_sent_go_to_the_next_task(
     tmp_path: Path,
 ) -> None:
     """The ways from an upload to its paths that the guide names lead there; the wrong one does not."""
-    (chosen,) = (block for block in _blocks(FILES, "python") if block.startswith("paths="))
+    (chosen,) = (block for block in _blocks(FILES, "python") if block.startswith("paths = "))
     (every,) = re.findall(r"`(\"\{\{[^`]*\}\}\")`", FILES)
     (wrong,) = re.findall(r"`(put\.output\[[^`]*\])`", FILES)
     source = files_dag.read_text()
     written = 'paths=["*.csv", "job.json"]'
     assert written in source
     for paths, state in (
-        (chosen.strip(), "success"),
+        (chosen.strip().replace("paths = ", "paths="), "success"),
         (f"paths={every}", "success"),
         (f"paths={wrong}", "failed"),
     ):
