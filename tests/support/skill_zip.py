@@ -15,12 +15,20 @@ def skill_md(name: str = "s", description: str = "d") -> bytes:
 
 
 def make_zip(entries: Mapping[str | zipfile.ZipInfo, bytes | str]) -> bytes:
-    """A zip with these entries."""
+    """A zip with these entries, the same whenever it is made."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in entries.items():
-            archive.writestr(name, data)
+            archive.writestr(_undated(name) if isinstance(name, str) else name, data)
     return content.getvalue()
+
+
+def _undated(name: str) -> zipfile.ZipInfo:
+    """What `zipfile` makes of a name, but for the time."""
+    info = zipfile.ZipInfo(name)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.external_attr = 0o40775 << 16 | 0x10 if name.endswith("/") else 0o600 << 16
+    return info
 
 
 def skill_zip(name: str = "s", description: str = "d", **files: bytes) -> bytes:
