@@ -852,6 +852,23 @@ def test_a_file_system_works_in_a_forked_process(data: ObjectStoragePath) -> Non
     assert "parent" == (data / "a").read_text()
 
 
+def test_a_fork_in_the_middle_of_a_request_does_no_harm(data: ObjectStoragePath) -> None:
+    """What another thread of the parent holds at that moment does not keep the child waiting."""
+    (data / "a").write_text("parent")
+    fs, path = data.fs, (data / "a").path
+
+    fork = multiprocessing.get_context("fork")
+    queue = fork.Queue()
+    child = fork.Process(target=lambda: queue.put(fs.cat(path)))
+    with fs._service._lock:
+        child.start()
+    try:
+        assert b"parent" == queue.get(timeout=20)
+    finally:
+        child.kill()
+        child.join(60)
+
+
 def test_an_instance_of_its_own_needs_no_airflow_path(data: ObjectStoragePath) -> None:
     """Fsspec's users get the same files."""
     fs = ContainerFileSystem(CONNECTION_ID)
