@@ -321,6 +321,13 @@ class TestPlaces:
         with pytest.raises(AirflowFailException, match=f"Task 'put': {told}"):
             upload(container, sources=url)
 
+    def test_folders_of_a_store_are_no_files(self, container: str, shelf: Shelf) -> None:
+        """A pattern means files, whatever else it matches in the store."""
+        shelf.makedirs("/in/sub")
+        shelf.pipe_file("/in/sub/b.csv", b"y")
+        shelf.pipe_file("/in/a.csv", b"x")
+        assert ["shelf://in/a.csv"] == [*upload(container, sources="shelf://in/*")]
+
     def test_from_container_to_container(self, container: str) -> None:
         """A file from another container has its plain name, also if a pattern has found it."""
         upload(container, texts={"a.csv": "x", "b.csv": "y"})
