@@ -217,6 +217,9 @@ def test_pages(call: Driver) -> None:
     call("DELETE", f"{path}/{ids[3]}")
     assert ids[2::-1] == [file["id"] for file in call("GET", f"{path}?after={ids[3]}").json["data"]]
     assert [ids[0]] == [file["id"] for file in call("GET", f"{path}?order=asc&limit=1").json["data"]]
+    for query, after in (("", ids[:2][::-1]), ("&order=asc", ids[4:])):
+        listed = call("GET", f"{path}?after={ids[2]}{query}").json["data"]
+        assert after == [file["id"] for file in listed]
     assert 400 == call("GET", f"{path}?limit=101").status
     assert 400 == call("GET", f"{path}?path=x").status
 
