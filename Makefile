@@ -56,9 +56,9 @@ test-matrix: test-airflow-3.2 test-airflow-3.1 test-airflow-3.0 ## Run them on A
 
 # These import nothing of Airflow. The lines 3.3, 2.11 and 3.2 run them on Python 3.11, 3.12 and 3.13; once more would show nothing.
 FREE_OF_AIRFLOW := tests/unit/api tests/unit/creation tests/unit/local tests/unit/skills \
-	$(addprefix tests/integration/,$(addsuffix .py,test_client_faults test_files_wire test_local_files test_local_server \
-	test_local_server_h11 test_local_skills test_odd_downloads test_openai_client test_openai_files test_skills_wire \
-	test_transfer_faults test_wire))
+	$(addprefix tests/integration/,$(addsuffix .py,test_broken_downloads test_broken_uploads test_client_faults \
+	test_files_wire test_local_files test_local_server test_local_server_h11 test_local_skills test_odd_downloads \
+	test_openai_client test_openai_files test_skills_wire test_transfer_time_and_disk test_wire))
 
 .PHONY: test-airflow-3.2
 test-airflow-3.2: .venv-3.2/.ready

@@ -1,107 +1,50 @@
-"""Transfers over real connections that break at any byte: nothing half written, and nothing twice."""
+"""Downloads over real connections that break at any byte: nothing half written."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import gzip
 import hashlib
 import json
-import os
-import random
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from airflow_containers.api import (
     APIConnectionError,
-    APITimeoutError,
     AsyncContainersClient,
     AuthenticationError,
     BadRequestError,
-    BytesSource,
     ClientOptions,
     ContainerFileNotFoundError,
     ContainerGoneError,
     ContainersClient,
-    CreateContainerRequest,
-    Downloaded,
     InvalidResponseError,
-    LocalFileError,
     NotFoundError,
-    PathSource,
     ServerError,
-    SourceChangedError,
 )
-from airflow_containers.api.bodies import WatchedSource
-from airflow_containers.api.endpoints import (
-    container_file_content,
-    create_container_file,
-    list_container_files,
-)
+from airflow_containers.api.endpoints import list_container_files
 from airflow_containers.testing import LocalServer
 from tests.support.raw_server import Answer, Exchange, RawServer, abort, head, reply
+from tests.support.transfer_faults import (
+    CONTENT,
+    DATA,
+    OFFSETS,
+    SIZE,
+    Call,
+    World,
+    call,
+    download,
+    served,
+    short_pauses,
+    target,
+)
 
-SIZE = 3_000_000
-DATA = random.Random(20_261_124).randbytes(SIZE)
-BIG = DATA * 8
-"""More than the buffers of a connection hold, so that a reset is noticed before the end was sent."""
+# The fixtures of these tests: pytest finds them by their names in this file.
+__all__ = ["call", "short_pauses", "target"]
 
-CONTENT = container_file_content("cntr_1", "cfile_1")
-OFFSETS = [0, 1, 65_535, 65_536, *sorted(random.Random(7).sample(range(SIZE), 4)), SIZE - 1]
-UPLOADED = reply(200, {"id": "cfile_1"})
-
-Operation = Callable[[Any], Any]
-Call = Callable[..., Any]
-
-
-def call_sync(base_url: str, operation: Operation, **options: Any) -> Any:
-    """One call with the client for plain code."""
-    with ContainersClient(ClientOptions(base_url=base_url, **{"api_key": "sk-1", **options})) as client:
-        return operation(client)
-
-
-def call_async(base_url: str, operation: Operation, **options: Any) -> Any:
-    """One call with the client for an event loop."""
-
-    async def main() -> Any:
-        options_ = ClientOptions(base_url=base_url, **{"api_key": "sk-1", **options})
-        async with AsyncContainersClient(options_) as client:
-            return await operation(client)
-
-    return asyncio.run(main())
-
-
-@pytest.fixture(params=[call_sync, call_async], ids=["sync", "async"])
-def call(request: pytest.FixtureRequest) -> Call:
-    """A call with either client."""
-    function: Call = request.param
-    return function
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_containers.api.retry.FIRST_DELAY", 0.01)
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Iterator[Path]:
-    """Where a download goes. In the end there is nothing beside it that a download has left."""
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    yield folder / "out.bin"
-    assert {path.name for path in folder.iterdir()} <= {"out.bin"}
-
-
-def download(target: Path, **arguments: Any) -> Operation:
-    """The download of the file that a raw server has."""
-    return lambda client: client.download(CONTENT, target, **arguments)
+RESUMABLE = {"etag": '"v1"', "accept-ranges": "bytes"}
 
 
 def cut(after: int, *, broken: bool, headers: dict[str, str] | None = None, data: bytes = DATA) -> Answer:
@@ -116,14 +59,6 @@ def cut(after: int, *, broken: bool, headers: dict[str, str] | None = None, data
     return answer
 
 
-def served(headers: dict[str, str] | None = None, data: bytes = DATA) -> Answer:
-    """The whole content."""
-    return reply(200, data, {"content-type": "application/octet-stream", **(headers or {})})
-
-
-RESUMABLE = {"etag": '"v1"', "accept-ranges": "bytes"}
-
-
 def rest(exchange: Exchange) -> None:
     """The part that was asked for."""
     start = int(exchange.request.headers["range"].removeprefix("bytes=").removesuffix("-"))
@@ -133,6 +68,11 @@ def rest(exchange: Exchange) -> None:
         **RESUMABLE,
     }
     exchange.send(head(206, headers) + DATA[start:])
+
+
+def rest_or_all(exchange: Exchange) -> None:
+    """What was asked for, of a server that can resume."""
+    (rest if "range" in exchange.request.headers else served(RESUMABLE))(exchange)
 
 
 class TestDownloadsThatBreak:
@@ -234,11 +174,6 @@ class TestDownloadsThatBreak:
         assert DATA == target.read_bytes()
 
 
-def rest_or_all(exchange: Exchange) -> None:
-    """What was asked for, of a server that can resume."""
-    (rest if "range" in exchange.request.headers else served(RESUMABLE))(exchange)
-
-
 class TestWhatIsNotTheFile:
     """Nothing of an error is ever saved."""
 
@@ -321,251 +256,6 @@ class TestWhatIsNotTheFile:
         with RawServer(served(data=b"")) as server:
             assert 0 == call(server.base_url, download(target, expected_bytes=0)).bytes
         assert b"" == target.read_bytes()
-
-
-class TestTime:
-    """The timeout is how long nothing may move."""
-
-    def test_a_slow_download_that_moves(self, call: Call, target: Path) -> None:
-        """It may take longer than the timeout as a whole."""
-
-        def slow(exchange: Exchange) -> None:
-            exchange.send(head(200, {"content-length": "10"}))
-            for _ in range(10):
-                exchange.send(b"x")
-                exchange.pause(0.1)
-
-        with RawServer(slow) as server:
-            call(server.base_url, download(target), timeout=0.5, max_retries=0)
-        assert b"x" * 10 == target.read_bytes()
-
-    def test_a_download_that_stands_still(self, call: Call, target: Path) -> None:
-        """It ends, and the error says why."""
-
-        def stuck(exchange: Exchange) -> None:
-            exchange.send(head(200, {"content-length": "10"}) + b"x")
-            exchange.pause(20)
-
-        with (
-            RawServer(stuck) as server,
-            pytest.raises(APITimeoutError, match=r"nothing has moved for 0\.3 s"),
-        ):
-            call(server.base_url, download(target), timeout=0.3, max_retries=0)
-        assert not target.exists()
-
-    def test_a_slow_upload_that_moves(self, call: Call) -> None:
-        """The source takes its time, piece by piece."""
-        source = WatchedSource(
-            BytesSource("a.bin", DATA[:1_500_000]), lambda: None, lambda _: time.sleep(0.15)
-        )
-        with RawServer(UPLOADED) as server:
-            uploaded = call(
-                server.base_url,
-                lambda client: client.send(create_container_file("cntr_1", source)),
-                timeout=0.5,
-                max_retries=0,
-            )
-        assert "cfile_1" == uploaded.id
-        assert DATA[:1_500_000] in server.requests[0].body
-
-
-class TestDisk:
-    """The worker's own trouble."""
-
-    def test_a_full_disk(self, call: Call, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The error says so, and the space is given back."""
-        left = 1_000_000
-
-        def writev(descriptor: int, pieces: list[bytes]) -> int:
-            return write(descriptor, b"".join(pieces))
-
-        def write(descriptor: int, data: bytes) -> int:
-            nonlocal left
-            if not left:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            # A disk takes what fits before it refuses.
-            written = os.pwrite(descriptor, data[:left], os.lseek(descriptor, 0, os.SEEK_END))
-            left -= written
-            return written
-
-        monkeypatch.setattr(os, "writev", writev)
-        monkeypatch.setattr(os, "write", write)
-        full = pytest.raises(LocalFileError, match=r"after 1000000 bytes \(no space left on device\)")
-        with RawServer(served()) as server, full as caught:
-            call(server.base_url, download(target))
-        assert caught.value.retryable
-        assert not target.exists()
-        assert 1 == len(server.requests)
-
-    def test_a_bounded_file_size(self, target: Path) -> None:
-        """A limit of the process is a full disk of another kind."""
-        script = (
-            "import resource, sys\n"
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))\n"
-            "from pathlib import Path\n"
-            "from airflow_containers.api import ClientOptions, ContainersClient, LocalFileError\n"
-            "from airflow_containers.api.endpoints import container_file_content\n"
-            "with ContainersClient(ClientOptions(api_key='sk-1', base_url=sys.argv[1])) as client:\n"
-            "    try:\n"
-            "        client.download(container_file_content('cntr_1', 'cfile_1'), Path(sys.argv[2]))\n"
-            "    except LocalFileError as error:\n"
-            "        print(error)\n"
-        )
-        with RawServer(served()) as server:
-            done = subprocess.run(
-                [sys.executable, "-c", script, server.base_url, str(target)],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=60,
-            )
-        assert "cannot be written after 1500000 bytes (file too large); nothing of it was kept" in done.stdout
-
-    def test_a_folder_that_is_not_there(self, call: Call, tmp_path: Path) -> None:
-        """Nothing is asked for that cannot be kept."""
-        with RawServer(served()) as server, pytest.raises(LocalFileError, match="no such file or directory"):
-            call(server.base_url, download(tmp_path / "none" / "out.bin"))
-        assert [] == server.requests
-
-    def test_a_target_that_is_a_folder(self, call: Call, tmp_path: Path) -> None:
-        """It is not replaced."""
-        (tmp_path / "out.bin").mkdir()
-        with RawServer(served()) as server, pytest.raises(LocalFileError, match="is a directory"):
-            call(server.base_url, download(tmp_path / "out.bin"))
-        assert ["out.bin"] == [path.name for path in tmp_path.iterdir()]
-
-    def test_a_watcher_that_has_had_enough(self, call: Call, target: Path) -> None:
-        """What it raises comes out as it is, and nothing stays."""
-
-        def enough(received: int) -> None:
-            raise KeyboardInterrupt(received)
-
-        with RawServer(served()) as server, pytest.raises(KeyboardInterrupt):
-            call(server.base_url, download(target, progress=enough))
-        assert not target.exists()
-
-    def test_the_mode_is_that_of_any_new_file(self, call: Call, target: Path) -> None:
-        """Others may read the result where the umask lets them."""
-        plain = target.parent.parent / "plain"
-        plain.touch()
-        with RawServer(served()) as server:
-            call(server.base_url, download(target))
-        assert plain.stat().st_mode == target.stat().st_mode
-
-
-class TestUploadsThatBreak:
-    """Against the local server, which has a file only if it got all of it."""
-
-    @pytest.fixture
-    def world(self, containers_server: LocalServer, call: Call) -> World:
-        """A container on the local server."""
-        return World(containers_server, call)
-
-    @pytest.mark.parametrize("offset", [0, 1, 200, 65_536, *OFFSETS[4:8]])
-    def test_one_that_is_repeated(self, world: World, offset: int) -> None:
-        """What was reset before its end cannot have made a file, so it is sent again, from the start."""
-        world.server.order_fault(method="POST", path="*/files", reset_reading_after=offset, times=2)
-        assert len(BIG) == world.upload(BytesSource("a.bin", BIG)).bytes
-        assert [hashlib.sha256(BIG).hexdigest()] == world.contents()
-
-    def test_one_that_never_comes_through(self, world: World) -> None:
-        """It ends, and there is nothing."""
-        world.server.order_fault(method="POST", path="*/files", reset_reading_after=100_000, times=9)
-        with pytest.raises(APIConnectionError):
-            world.upload(BytesSource("a.bin", BIG))
-        assert [] == world.contents()
-
-    @pytest.mark.parametrize("size", [0, 1_000_000, SIZE + 1])
-    def test_a_file_that_changes_its_size(self, world: World, tmp_path: Path, size: int) -> None:
-        """Cut or appended to after its first piece: nothing is made of it, and it is not tried again."""
-        path = tmp_path / "a.bin"
-        path.write_bytes(DATA)
-        pieces: list[int] = []
-
-        def change(piece: bytes) -> None:
-            pieces.append(len(piece))
-            if len(pieces) == 1:
-                path.write_bytes(DATA[:size].ljust(size, b"x"))
-
-        source = WatchedSource(PathSource(path), lambda: None, change)
-        with pytest.raises(SourceChangedError, match=r"a\.bin: it had 3000000 bytes"):
-            world.upload(source)
-        assert [] == world.contents()
-        assert sum(pieces) <= SIZE + 1
-
-    def test_a_container_that_expires_half_way(self, world: World) -> None:
-        """The upload is repeated after a reset, and finds the container gone."""
-        moved: list[bytes] = []
-
-        def expire(piece: bytes) -> None:
-            if not moved:
-                world.server.advance_clock(21 * 60)
-            moved.append(piece)
-
-        world.server.order_fault(method="POST", path="*/files", reset_reading_after=500_000, times=1)
-        with pytest.raises(ContainerGoneError):
-            world.upload(WatchedSource(BytesSource("a.bin", BIG), lambda: None, expire))
-
-    def test_a_refusal_in_the_middle(self, call: Call) -> None:
-        """A server that answers before it has read all is heard."""
-        refuse = answer_early(413, b'{"error": {"message": "Too large."}}')
-        with RawServer(before=refuse) as server, pytest.raises(BadRequestError, match="HTTP 413: Too large"):
-            call(
-                server.base_url,
-                lambda client: client.send(create_container_file("cntr_1", BytesSource("a.bin", BIG))),
-            )
-
-
-def answer_early(status: int, body: bytes) -> Callable[[Any], None]:
-    """A server that answers as soon as a request has begun, and reads the rest for nothing."""
-
-    def answer(connection: Any) -> None:
-        connection.settimeout(10)
-        connection.recv(65_536)
-        connection.sendall(head(status, {"content-length": str(len(body))}) + body)
-        connection.shutdown(1)
-        with contextlib.suppress(OSError):
-            while connection.recv(1 << 20):
-                pass
-        connection.close()
-
-    return answer
-
-
-class World:
-    """A container, and one client to work on it with."""
-
-    def __init__(self, server: LocalServer, call: Call) -> None:
-        self.server = server
-        self._call = call
-        self.container_id: str = self.run(
-            lambda client: client.create(CreateContainerRequest(name="world"))
-        ).id
-
-    def run(self, operation: Operation) -> Any:
-        """One operation."""
-        return self._call(self.server.base_url, operation, api_key=self.server.api_key)
-
-    def upload(self, source: Any) -> Any:
-        """Send a source."""
-        return self.run(lambda client: client.send(create_container_file(self.container_id, source)))
-
-    def download(self, file_id: str, target: Path, **arguments: Any) -> Downloaded:
-        """Fetch a file."""
-        content = container_file_content(self.container_id, file_id)
-        fetched: Downloaded = self.run(lambda client: client.download(content, target, **arguments))
-        return fetched
-
-    def contents(self) -> list[str]:
-        """SHA-256 of each file."""
-        with ContainersClient(
-            ClientOptions(api_key=self.server.api_key, base_url=self.server.base_url)
-        ) as client:
-            digests = []
-            for file in client.send(list_container_files(self.container_id)).data:
-                with client.stream(container_file_content(self.container_id, file.id)) as streamed:
-                    digests.append(hashlib.sha256(b"".join(streamed.pieces)).hexdigest())
-        return digests
 
 
 class TestDownloadsFromTheLocalServer:
