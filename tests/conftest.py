@@ -20,6 +20,11 @@ from tests.support.isolation import isolate
 
 __all__ = ["pytest_collection_modifyitems", "pytest_make_collect_report", "pytest_runtest_makereport"]
 
+# Fixtures that several files share assert as well: a failure shows the values as it does in a test.
+pytest.register_assert_rewrite(
+    *(f"tests.support.{name}" for name in ("file_operators", "file_system", "transfer_faults"))
+)
+
 # Airflow reads its settings when it is first imported, so this comes before any test module is.
 _AIRFLOW_HOME = isolate()
 
