@@ -27,6 +27,9 @@ NAMELESS: Final = "unnamed"
 """Name of a file whose path leaves nothing to make one of."""
 
 _PREFIX: Final = re.compile(r"[0-9a-f]{32}-(?=.)", re.DOTALL)
+_MEANS_PREFIX: Final = re.compile(r"\*-|\?{32}-|[0-9a-f]{8}")
+"""How the last part of a pattern begins that speaks of the service's digits."""
+
 _MAGIC: Final = re.compile(r"[*?\[]")
 _REFUSED: Final = frozenset('<>:"|?*\\')
 """Characters with a meaning in paths of Windows, of which a folder may be mounted, or in URLs of stores."""
@@ -98,8 +101,22 @@ def find(files: Iterable[FileT], wanted_path: str) -> FileT | None:
     return plain if exact is None else exact
 
 
+def paths_to_match(path: str, pattern: str) -> list[str]:
+    """Return the paths by which a pattern may find a file: the plain one, and perhaps the whole.
+
+    The service's digits are chance: ``a*.csv`` must not find one file in sixteen by them. So they are looked
+    at only if the pattern's last part speaks of them: if it begins with ``*-``, with a ``?`` for each of the
+    digits, or with eight of them.
+
+    :param path: path of a file.
+    :param pattern: the pattern, whole or its last part.
+    """
+    by_chance = _PREFIX.match(path.rpartition("/")[2]) and not _MEANS_PREFIX.match(pattern.rpartition("/")[2])
+    return [plain_path(path)] if by_chance else [plain_path(path), path]
+
+
 def glob_files(files: Iterable[FileT], pattern: str) -> list[FileT]:
-    """Return the files whose path matches a pattern, as it is or with the plain name, in the order given.
+    """Return the files that a pattern finds by :func:`paths_to_match`, in the order given.
 
     ``*``, ``?`` and ``[…]`` match inside of one part of a path, capitals count, and ``**`` stands for any
     number of parts. A long name costs no more than its length times that of the pattern.
@@ -111,7 +128,7 @@ def glob_files(files: Iterable[FileT], pattern: str) -> list[FileT]:
         file
         for file in files
         if file.path is not None
-        and any(_matches(path.split("/"), wanted) for path in {file.path, plain_path(file.path)})
+        and any(_matches(path.split("/"), wanted) for path in paths_to_match(file.path, wanted[-1]))
     ]
 
 

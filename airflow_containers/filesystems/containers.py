@@ -193,7 +193,10 @@ class ContainerFileSystem(Refusals):
             return super().find(path, maxdepth=maxdepth, withdirs=withdirs, **kwargs)
 
     def glob(self, path: Any, maxdepth: int | None = None, **kwargs: Any) -> Any:
-        """Return what matches a pattern, by the service's name or by the plain one.
+        """Return what matches a pattern by its plain name, or by the service's if the pattern means that.
+
+        It does if its last part begins with ``*-``, with a ``?`` for each of the 32 digits, or with eight of
+        them; else chance in the digits would decide what ``a*.csv`` finds.
 
         Patterns are fsspec's: ``*``, ``?`` and ``[…]`` inside of one part, ``**`` for any number of parts.
         """
@@ -224,9 +227,8 @@ class ContainerFileSystem(Refusals):
             name = info["name"]
             if deepest is not None and name.count("/") + 1 > deepest:
                 continue
-            names = (
-                [name + slash] if info["type"] == "directory" else [name, container_paths.plain_path(name)]
-            )
+            is_folder = info["type"] == "directory"
+            names = [name + slash] if is_folder else container_paths.paths_to_match(name, pattern)
             if any(map(matches, names)):
                 found[name] = info
         return dict(sorted(found.items()))

@@ -320,8 +320,9 @@ class DownloadFromContainerOperator(_FileOperator):
 
     :param container_id: the container's id, usually ``create.output``. (templated)
     :param paths: what to fetch: paths in the container or patterns (``*``, ``?``, ``[…]``, ``**``), matched
-        against the whole path or the path with the plain name; relative ones begin at ``/mnt/data``. A path
-        means the newest file there, a pattern all that match. One, or a list. (templated)
+        against the plain name (and the service's digits only if the pattern begins with ``*-``, a ``?`` for
+        each, or eight of them); relative ones begin at ``/mnt/data``. A path means the newest file there, a
+        pattern all that match. One, or a list. (templated)
     :param file_ids: ids of files in the container (``cfile_…``). (templated)
     :param target: absolute path of a folder on the worker, made if it is not there, or a URL for Airflow's
         ``ObjectStoragePath`` (``s3://connection@bucket/folder``). (templated)

@@ -44,9 +44,10 @@ class ContainerFileSensor(BaseSensorOperator):
     and rename the file when it is whole.
 
     :param container_id: the container's id, usually ``create.output``. (templated)
-    :param path: a path in the container or a pattern (``*``, ``?``, ``[…]``, ``**``), matched against the
-        whole path or the path with the plain name, without the prefix that the service puts in front of
-        uploads; a relative one begins at ``/mnt/data``. (templated)
+    :param path: a path in the container or a pattern (``*``, ``?``, ``[…]``, ``**``), matched as by
+        :class:`~airflow_containers.operators.files.DownloadFromContainerOperator`: against the name without
+        the prefix that the service puts in front of uploads; a relative one begins at ``/mnt/data``.
+        (templated)
     :param min_files: how many files are enough; more than 1 (default) only with a pattern. Files that were
         there before count as well.
     :param deferrable: wait in the triggerer, without holding a worker. Default: Airflow's

@@ -28,7 +28,9 @@ from tests.support.contexts import STARTED, task_context
 
 
 @pytest.fixture(autouse=True)
-def server(containers_server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> LocalServer:
+def server(
+    containers_server: LocalServer, file_systems: None, monkeypatch: pytest.MonkeyPatch
+) -> LocalServer:
     """A local server, and the default connection to it: no repeated attempts, and no pace."""
     connect(containers_server, monkeypatch, requests_per_minute=60_000)
     return containers_server

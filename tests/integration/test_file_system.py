@@ -248,14 +248,18 @@ def test_an_empty_container_has_its_folder(data: ObjectStoragePath) -> None:
 
 
 def test_patterns_match_both_names(data: ObjectStoragePath, containers_server: LocalServer) -> None:
-    """The plain name and the service's."""
+    """The plain name, and the service's where the pattern means it."""
     (data / "report-1.csv").write_text("sent")
+    containers_server.add_container_file(container_of(data), f"/mnt/data/{'a1' * 16}-sum.txt", b"1")
+
+    assert [] == list(data.glob("a*"))
+    assert 1 == len(list(data.glob("a1a1a1a1*"))) == len(list(data.glob("*-sum.txt")))
     containers_server.add_container_file(container_of(data), "/mnt/data/report-2.csv", b"made")
     containers_server.add_container_file(container_of(data), "/mnt/data/sub/report-3.csv", b"deep")
 
     assert ["made", "sent"] == sorted(path.read_text() for path in data.glob("report-*.csv"))
     assert 3 == len(list(data.rglob("report-*")))
-    assert [] == list(data.glob("*.txt"))
+    assert [] == list(data.glob("*.parquet"))
 
 
 def test_odd_entries_of_a_list(data: ObjectStoragePath, containers_server: LocalServer) -> None:

@@ -21,7 +21,9 @@ CONTENT_PATH = "/v1/containers/*/files/*/content"
 
 
 @pytest.fixture(autouse=True)
-def server(containers_server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> LocalServer:
+def server(
+    containers_server: LocalServer, file_systems: None, monkeypatch: pytest.MonkeyPatch
+) -> LocalServer:
     """A local server, and the default connection to it: no repeated attempts, and no pace."""
     fields = {
         "conn_type": "openai_containers",

@@ -149,7 +149,10 @@ class TestGlob:
             ("[ab].csv", (0, 1)),
             ("[!a].csv", (1,)),
             ("[[]x].csv", (6,)),
-            (f"{HEX[:4]}*", (0,)),
+            (f"{HEX[:8]}*", (0,)),
+            (f"{HEX[:4]}*", ()),
+            (f"{'?' * 32}-*", (0,)),
+            ("*-a.csv", (0,)),
             ("out/*", (2,)),
             ("*/c.csv", (2,)),
             ("**/*.csv", (0, 1, 2, 4, 6)),
@@ -169,6 +172,17 @@ class TestGlob:
         """Stars stay inside of one part of the path, two of them do not."""
         files = [Listed(path) for path in self.FILES]
         assert [files[index] for index in expected] == glob_files([*files, Listed(None)], pattern)
+
+    @given(
+        st.text(alphabet="0123456789abcdef", min_size=32, max_size=32), st.sampled_from("0123456789abcdef")
+    )
+    def test_digits_decide_nothing(self, digits: str, first: str) -> None:
+        """Whether a pattern finds a file does not depend on the digits that the service has put in front."""
+        file = Listed(f"/mnt/data/{digits}-z.csv")
+        assert [] == glob_files([file], f"{first}*.csv") == glob_files([file], f"*{first}*.csv")
+        assert (
+            [file] == glob_files([file], "z*") == glob_files([file], "*.csv") == glob_files([file], "*-z.*")
+        )
 
     @given(paths, st.text(alphabet="ab*?[]!-/.", max_size=20))
     def test_never_fails(self, path: str, pattern: str) -> None:
