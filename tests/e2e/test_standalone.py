@@ -177,8 +177,10 @@ def test_connection_can_be_tested(standalone: Standalone, gateway: Gateway, exam
 
 TROUBLE: dict[str, tuple[str, Callable[[Gateway], Any]]] = {
     "400": ("container_lifecycle", lambda gateway: gateway.server.order_fault(status=400, times=50)),
-    "500": ("container_lifecycle", lambda gateway: gateway.server.order_fault(status=500, times=50)),
-    "garbage": ("container_lifecycle", lambda gateway: gateway.server.order_fault(body="<html>?", times=50)),
+    "500": (
+        "container_lifecycle",
+        lambda gateway: gateway.server.order_fault(status=500, body="<html>?", times=50),
+    ),
     "echo": ("container_templates", lambda gateway: gateway.echo(50)),
 }
 
