@@ -14,6 +14,7 @@ from airflow_containers.operators import _skill_folders
 from airflow_containers.operators._errors import InvalidTaskArgumentError
 from airflow_containers.operators.container import CreateContainerOperator, container
 from airflow_containers.operators.skill import PublishSkillOperator
+from tests.support.canary import new_canary
 from tests.support.contexts import STARTED, task_context
 from tests.support.skills import make_skill
 
@@ -116,7 +117,7 @@ class TestCreate:
     def test_packed_once(self, dag: DAG, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The request is built twice where there are secrets to look up; the folder is packed once."""
         make_skill(tmp_path / "report")
-        monkeypatch.setenv("TOKEN", "canary-8")
+        monkeypatch.setenv("TOKEN", new_canary())
         secret = {"domain": "api.example.com", "name": "TOKEN", "env": "TOKEN"}
         task = create(
             [{"path": "report"}], dag=dag, domains=["api.example.com"], domain_secrets=[secret], name="n",
