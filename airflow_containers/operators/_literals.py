@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from pathlib import PurePath
 from typing import Any, cast
 
 from airflow_containers.operators._errors import InvalidTaskArgumentError
@@ -81,6 +82,22 @@ def is_dynamic(value: Any) -> bool:
     from airflow_containers import arguments
 
     return arguments.is_dynamic(value)
+
+
+def without_path_objects(value: Any, depth: int = 3) -> Any:
+    """Return the value of a templated field with a text for each :class:`~pathlib.Path` in it.
+
+    Airflow 3.0 and 3.1 call ``resolve`` of whatever has it when they render; that of a path is another thing.
+
+    :param depth: how far to look into lists and mappings: as far as fields have some.
+    """
+    if isinstance(value, PurePath) and type(value).__module__.partition(".")[0] == "pathlib":
+        return str(value)
+    if depth and type(value) in (list, tuple):
+        return type(value)(without_path_objects(each, depth - 1) for each in value)
+    if depth and type(value) is dict:
+        return {key: without_path_objects(each, depth - 1) for key, each in value.items()}
+    return value
 
 
 def check_when_expanded(partial: Any, field_names: Sequence[str]) -> Any:

@@ -19,6 +19,7 @@ from airflow_containers.operators._literals import (
     check_id,
     check_when_expanded,
     is_dynamic,
+    without_path_objects,
 )
 from airflow_containers.operators._skill_folders import SkillPacker
 from airflow_containers.operators._task_state import make_plan, rememberer
@@ -122,7 +123,7 @@ class CreateContainerOperator(BaseOperator):
         self.name = name
         self.domains = domains
         self.domain_secrets = domain_secrets
-        self.skills = skills
+        self.skills = without_path_objects(skills)
         self.file_ids = file_ids
         self.memory_limit = memory_limit
         self.expires_after = expires_after

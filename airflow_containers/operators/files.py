@@ -24,6 +24,7 @@ from airflow_containers.operators._file_arguments import (
     check_some_given,
     is_open,
 )
+from airflow_containers.operators._literals import without_path_objects
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -162,7 +163,7 @@ class UploadToContainerOperator(_FileOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.container_id = container_id
-        self.sources = sources
+        self.sources = without_path_objects(sources)
         self.texts = texts
         self.file_ids = file_ids
         self.max_files = max_files
@@ -356,7 +357,7 @@ class DownloadFromContainerOperator(_FileOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.container_id = container_id
-        self.target = target
+        self.target = without_path_objects(target)
         self.paths = paths
         self.file_ids = file_ids
         self.max_files = max_files

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_containers.hooks.container import ContainerHook
 from airflow_containers.operators._errors import InvalidTaskArgumentError, fail_if_final
-from airflow_containers.operators._literals import check_id, is_dynamic
+from airflow_containers.operators._literals import check_id, is_dynamic, without_path_objects
 from airflow_containers.operators._skill_folders import located
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class PublishSkillOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.path = path
+        self.path = without_path_objects(path)
         self.skill_id = skill_id
         self.default = default
         self.conn_id = conn_id

@@ -335,3 +335,15 @@ def test_importing_costs_nothing_beyond_airflow() -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "[] []" == result.stdout.splitlines()[-1]
+
+
+def test_path_objects_are_rendered_as_texts() -> None:
+    """Airflow's rendering, which would resolve a path object in some versions, gets none."""
+    put = UploadToContainerOperator(task_id="put", container_id="cntr_1", sources=[Path("a.csv"), "b.csv"])
+    get = DownloadFromContainerOperator(
+        task_id="get", container_id="cntr_1", paths="a.csv", target=Path("/out")
+    )
+    for task in (put, get):
+        task.render_template_fields(task_context(task))
+
+    assert (["a.csv", "b.csv"], "/out") == (put.sources, get.target)
