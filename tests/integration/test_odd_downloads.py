@@ -9,7 +9,6 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,62 +25,28 @@ from airflow_containers.api import (
     InvalidResponseError,
 )
 from airflow_containers.api.bodies import WatchedSource
-from airflow_containers.api.endpoints import container_file_content, create_container_file
+from airflow_containers.api.endpoints import create_container_file
 from airflow_containers.hooks._opened import OpenedFile
 from tests.support.raw_server import Answer, Exchange, RawServer, abort, head, reply
+from tests.support.transfer_faults import (
+    CONTENT,
+    DATA,
+    SIZE,
+    Call,
+    Operation,
+    call,
+    call_async,
+    call_sync,
+    download,
+    short_pauses,
+    target,
+)
 
-SIZE = 3_000_000
-DATA = random.Random(20_261_124).randbytes(SIZE)
-CONTENT = container_file_content("cntr_1", "cfile_1")
 RESUMABLE = {"etag": '"v1"', "accept-ranges": "bytes"}
 ERROR = {"error": {"message": "File cfile_1 not found on container cntr_1", "type": "t", "code": None}}
 
-Operation = Callable[[Any], Any]
-Call = Callable[..., Any]
-
-
-def call_sync(base_url: str, operation: Operation, **options: Any) -> Any:
-    """One call with the client for plain code."""
-    with ContainersClient(ClientOptions(base_url=base_url, **{"api_key": "sk-1", **options})) as client:
-        return operation(client)
-
-
-def call_async(base_url: str, operation: Operation, **options: Any) -> Any:
-    """One call with the client for an event loop."""
-
-    async def main() -> Any:
-        options_ = ClientOptions(base_url=base_url, **{"api_key": "sk-1", **options})
-        async with AsyncContainersClient(options_) as client:
-            return await operation(client)
-
-    return asyncio.run(main())
-
-
-@pytest.fixture(params=[call_sync, call_async], ids=["sync", "async"])
-def call(request: pytest.FixtureRequest) -> Call:
-    """A call with either client."""
-    function: Call = request.param
-    return function
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_containers.api.retry.FIRST_DELAY", 0.001)
-    monkeypatch.setattr("airflow_containers.api.retry.MAX_DELAY", 0.002)
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Iterator[Path]:
-    """Where a download goes. In the end there is nothing beside it that a download has left."""
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    yield folder / "out.bin"
-    assert {path.name for path in folder.iterdir()} <= {"out.bin"}
-
-
-def download(target: Path, **arguments: Any) -> Operation:
-    """The download of the file that a raw server has."""
-    return lambda client: client.download(CONTENT, target, **arguments)
+# The fixtures that these tests take from there.
+__all__ = ["call", "short_pauses", "target"]
 
 
 def cut(headers: dict[str, str]) -> Answer:
