@@ -33,7 +33,7 @@ from airflow_containers.skills import (
 from tests.support.skills import make_skill
 
 NAMES = st.text(st.sampled_from(string.ascii_lowercase + " .-é漢🦆{}%$;'\""), min_size=1, max_size=12).filter(
-    lambda name: name.strip(".") and not _folder._is_ignored(name)
+    lambda name: name.strip(".") and not _folder._is_ignored(name) and name != "skill.md"
 )
 FILES = st.dictionaries(
     st.lists(NAMES, min_size=1, max_size=3).map("/".join),
