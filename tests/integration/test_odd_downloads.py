@@ -173,24 +173,24 @@ class TestEventLoop:
         def slow(descriptor: int, pieces: list[bytes]) -> int:
             calls.append(len(pieces))
             if len(calls) == 1:
-                time.sleep(1.2)
+                time.sleep(1.5)
             return write(descriptor, pieces)
 
         monkeypatch.setattr(os, "writev", slow)
         with RawServer(served) as server:
-            call_async(server.base_url, download(target), timeout=0.2)
+            call_async(server.base_url, download(target), timeout=0.6)
         assert DATA == target.read_bytes()
         assert len(server.requests) > 1
 
     def test_a_source_that_stands_still(self) -> None:
         """It is too slow, and the error says so."""
-        source = WatchedSource(BytesSource("a.bin", DATA), lambda: None, lambda _: time.sleep(1))
+        source = WatchedSource(BytesSource("a.bin", DATA), lambda: None, lambda _: time.sleep(2))
         upload = create_container_file("cntr_1", source)
         with (
             RawServer(reply(200, {"id": "cfile_1"})) as server,
             pytest.raises(APITimeoutError, match="nothing has moved"),
         ):
-            call_async(server.base_url, lambda client: client.send(upload), timeout=0.2, max_retries=0)
+            call_async(server.base_url, lambda client: client.send(upload), timeout=0.7, max_retries=0)
 
     async def test_an_upload_that_is_cancelled_while_its_source_is_read(self) -> None:
         """It is cancelled, and the source is closed."""
