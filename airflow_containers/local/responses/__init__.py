@@ -1,0 +1,1 @@
+"""``/v1/responses``: a model, and what it has run in containers."""
