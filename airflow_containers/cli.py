@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from airflow_containers import __version__
-from airflow_containers.local import API_KEY_VARIABLE
+from airflow_containers.local import API_KEY_VARIABLE, MODEL_KEY_VARIABLE
 
 DEFAULT_PORT = 8645
 
@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :param argv: arguments without the program's name; ``None`` takes those of the process.
     :returns: the exit status: 0 for success; 1 when the demo failed, a sweep could not delete everything,
-        or a folder is no skill; 2 when ``serve`` cannot start, the configuration of ``sweep`` is wrong, or
-        there is no folder to check.
+        a folder is no skill, or ``doctor`` found that no command can run here; 2 when ``serve`` cannot
+        start, the configuration of ``sweep`` is wrong, or there is no folder to check.
     :raises SystemExit: with status 2 for wrong options, with 0 after ``--help`` and ``--version``.
     """
     arguments = _parser().parse_args(argv)
@@ -51,6 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from airflow_containers import _skill_check
 
         return int(_skill_check.run(arguments.folders, as_json=arguments.json))
+    if arguments.command == "doctor":
+        from airflow_containers import _doctor
+
+        return int(_doctor.run(as_json=arguments.json, cgroups=arguments.cgroups))
     from airflow_containers import _demo
 
     return int(_demo.run(keep=arguments.keep))
@@ -90,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
         help="stop when standard input ends, as it does when the process that started the server is gone, "
         "and keep or discard the state then",
     )
+    _add_sandbox(serve)
+    _add_model(serve)
     demo = commands.add_parser(
         "demo",
         allow_abbrev=False,
@@ -99,7 +105,84 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--keep", action="store_true", help="keep the demo's files for a look at them")
     _add_sweep(commands)
     _add_skill(commands)
+    _add_doctor(commands)
     return parser
+
+
+def _add_sandbox(serve: argparse.ArgumentParser) -> None:
+    group = serve.add_argument_group(
+        "running commands", "Containers run commands where bubblewrap can isolate them; see `doctor`."
+    )
+    group.add_argument(
+        "--sandbox",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="run commands, or refuse them all",
+    )
+    group.add_argument(
+        "--no-cgroups",
+        dest="cgroups",
+        action="store_false",
+        help="bound memory and processes by resource limits, without control groups",
+    )
+    group.add_argument(
+        "--max-disk", metavar="SIZE", help="what a container may write, such as 500m or 10g (default: 4g)"
+    )
+    group.add_argument(
+        "--allow-domains",
+        metavar="HOST,...",
+        help="the only domains that a container may ask for, or none (default: any)",
+    )
+    group.add_argument(
+        "--allow-private-addresses",
+        action="store_true",
+        help="let allowed domains be at private, loopback and link-local addresses",
+    )
+    group.add_argument(
+        "--connect-to",
+        action="append",
+        default=[],
+        metavar="HOST:PORT:ADDRESS:PORT",
+        help="where to connect for an allowed domain, as curl's option; may be repeated",
+    )
+    group.add_argument(
+        "--egress-ca",
+        type=Path,
+        metavar="FILE",
+        help="PEM file of authorities to trust, beside the system's, where secrets are put in",
+    )
+
+
+def _add_model(serve: argparse.ArgumentParser) -> None:
+    group = serve.add_argument_group(
+        "who decides what runs", "By default a script: the fenced blocks of a request's input, in order."
+    )
+    group.add_argument(
+        "--model-url",
+        metavar="URL",
+        help="base URL of a server that speaks the Chat Completions or Responses API with function tools; "
+        f"its key is taken from ${MODEL_KEY_VARIABLE}",
+    )
+    group.add_argument(
+        "--model", type=_text, metavar="NAME", help="model to ask for there (default: that of each request)"
+    )
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        allow_abbrev=False,
+        help="say how this machine can isolate commands",
+        description="Say how this machine can isolate the commands of the local server's containers, and "
+        "what to install. Exits with 0 if they can run, with 1 if not.",
+    )
+    doctor.add_argument("--json", action="store_true", help="print the result as JSON")
+    doctor.add_argument(
+        "--no-cgroups",
+        dest="cgroups",
+        action="store_false",
+        help="look at it as `serve --no-cgroups` would",
+    )
 
 
 def _add_skill(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -180,19 +263,34 @@ def _serve(arguments: argparse.Namespace) -> int:
     api_key = arguments.api_key if arguments.api_key is not None else os.environ.get(API_KEY_VARIABLE)
     if api_key is not None and not api_key.strip():
         return _fail(f"--api-key: it is empty; give a key, or leave it (and ${API_KEY_VARIABLE}) out")
+    model_key = os.environ.get(MODEL_KEY_VARIABLE)
     try:
+        from airflow_containers.local.options import OptionError, read_options
         from airflow_containers.local.server import ServeError, serve
     except ModuleNotFoundError as error:
         return _fail(f"{error.name} is not installed; run: pip install 'airflow-containers[local]'")
     try:
+        options = read_options(
+            sandbox=arguments.sandbox,
+            cgroups=arguments.cgroups,
+            max_disk=arguments.max_disk,
+            allow_domains=arguments.allow_domains,
+            allow_private=arguments.allow_private_addresses,
+            connect_to=arguments.connect_to,
+            egress_ca=arguments.egress_ca,
+            model_url=arguments.model_url,
+            model_name=arguments.model,
+            model_key=model_key,
+        )
         serve(
             arguments.host,
             arguments.port,
             arguments.state_dir or default_state_dir(),
             api_key,
             until_eof=arguments.until_eof,
+            options=options,
         )
-    except ServeError as error:
+    except (OptionError, ServeError) as error:
         return _fail(str(error))
     return 0
 

@@ -12,9 +12,10 @@ The fixtures are there as soon as the package is installed::
 
 from __future__ import annotations
 
-from airflow_containers.local.process import JournalEntry, LocalServer, LocalServerError
+from airflow_containers.local.process import LocalServer, LocalServerError
+from airflow_containers.local.records import CommandResult, JournalEntry
 
-__all__ = ["CONNECTION_ID", "JournalEntry", "LocalServer", "LocalServerError"]
+__all__ = ["CONNECTION_ID", "CommandResult", "JournalEntry", "LocalServer", "LocalServerError"]
 
 CONNECTION_ID = "openai_containers_default"
 """The connection that :func:`containers_connection` sets."""

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airflow_containers.local.app import LocalApp, create_app
 
-__all__ = ["API_KEY_VARIABLE", "LocalApp", "create_app"]
+__all__ = ["API_KEY_VARIABLE", "MODEL_KEY_VARIABLE", "LocalApp", "create_app"]
 
 API_KEY_VARIABLE = "AIRFLOW_CONTAINERS_LOCAL_API_KEY"
 """Environment variable that the server takes its key from, so that it shows in no process list."""
+
+MODEL_KEY_VARIABLE = "AIRFLOW_CONTAINERS_MODEL_API_KEY"
+"""Environment variable with the key of the model's server, so that it shows in no process list."""
 
 
 def __getattr__(name: str) -> object:

@@ -15,57 +15,24 @@ import subprocess
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 from urllib.parse import urlencode, urlsplit
 
 from airflow_containers.local import API_KEY_VARIABLE
+from airflow_containers.local.records import CommandResult, JournalEntry
 
 _READY = "listening on "
 _STDERR_SHOWN = 2000
+_ADMIN_TIMEOUT = 30.0
+_LONGEST_COMMAND = 1200.0
+"""Seconds, the longest that the server lets any command run."""
 
 
 class LocalServerError(RuntimeError):
     """The server did not start, has ended, or refused an admin request."""
-
-
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """One request that the server got, with every secret replaced by ``***``.
-
-    :param id: counts up from 1.
-    :param time: Unix time in seconds by the server's clock.
-    :param body: the JSON object that was sent, or the fields of a form with ``filename`` and ``bytes`` of
-        each file; ``None`` for any other body.
-    :param body_bytes: length of the body as it was sent.
-    :param name: ``name`` of the body.
-    :param status: of the answer; ``None`` when none was sent.
-    :param fault: the fault that was applied, in words; ``None`` for none.
-    :param seconds: that the answer took.
-    """
-
-    id: int
-    request_id: str
-    time: float
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    body: dict[str, Any] | None
-    body_bytes: int
-    name: str | None
-    status: int | None
-    fault: str | None
-    seconds: float
-
-    def __str__(self) -> str:
-        query = f"?{urlencode(self.query)}" if self.query else ""
-        fault = f" [{self.fault}]" if self.fault else ""
-        name = f" name={self.name!r}" if self.name else ""
-        answer = "no answer" if self.status is None else str(self.status)
-        return f"#{self.id} {self.method} {self.path}{query}{name} -> {answer}{fault}"
 
 
 class LocalServer:
@@ -78,6 +45,7 @@ class LocalServer:
     :param api_key: the only key that it accepts; ``None`` accepts any key.
     :param port: TCP port on 127.0.0.1; 0 picks a free one, which is kept by :meth:`restart`.
     :param start_timeout: seconds that it may take to get ready.
+    :param options: further options of ``airflow-containers serve``, such as ``["--max-disk", "100m"]``.
     """
 
     def __init__(
@@ -87,12 +55,14 @@ class LocalServer:
         api_key: str | None = None,
         port: int = 0,
         start_timeout: float = 30.0,
+        options: Sequence[str] = (),
     ) -> None:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._state_dir = None if state_dir is None else Path(state_dir)
         self._api_key = api_key
         self._port = port
         self._start_timeout = start_timeout
+        self._options = tuple(options)
         self._process: subprocess.Popen[str] | None = None
         self._stderr: IO[bytes] | None = None
         self._base_url = ""
@@ -168,6 +138,7 @@ class LocalServer:
                 *(sys.executable, "-m", "airflow_containers.cli", "serve", "--host", "127.0.0.1"),
                 *("--port", str(self._port), "--state-dir", str(self._state_dir)),
                 *("--until-eof", "keep" if self._temporary is None else "discard"),
+                *self._options,
             ],
             # Never written to: the kernel closes it when this process ends, and the server notices.
             stdin=subprocess.PIPE,
@@ -305,6 +276,46 @@ class LocalServer:
         """
         return self._admin("POST", f"skills/{skill_id}", _bare_skill(skill_id) if zip is None else zip)
 
+    def run(
+        self, container_id: str, command: str, *, timeout: float | None = None, max_output: int | None = None
+    ) -> CommandResult:
+        """Run a command in a container with bash, without a model in between; it counts as activity.
+
+        :param timeout: seconds that it may take; ``None`` for the server's default.
+        :param max_output: bytes that are kept of each of standard output and error; ``None`` for the
+            server's limit.
+        :raises LocalServerError: when the container is not there or has expired, or no command can run on
+            this machine; with the reason.
+        """
+        order = {"command": command, "timeout": timeout, "max_output": max_output}
+        answer = self._admin(
+            "POST",
+            f"containers/{container_id}/commands",
+            {key: value for key, value in order.items() if value is not None},
+            # The server ends the command; this only keeps a server that hangs from hanging the test.
+            wait=(_LONGEST_COMMAND if timeout is None else timeout) + _ADMIN_TIMEOUT,
+        )
+        return CommandResult(**{name: answer[name] for name in CommandResult.__slots__})
+
+    def egress(self, container_id: str | None = None, *, since: int | None = None) -> list[dict[str, Any]]:
+        """What containers sent to domains, or tried to, oldest first.
+
+        :param container_id: only of this container.
+        :param since: only those after the entry with this id.
+        """
+        filters = {"container_id": container_id, "since": since}
+        query = urlencode({key: value for key, value in filters.items() if value is not None})
+        data: list[dict[str, Any]] = self._admin("GET", f"egress?{query}")["data"]
+        return data
+
+    def clear_egress(self) -> None:
+        """Forget what containers sent."""
+        self._admin("DELETE", "egress")
+
+    def isolation(self) -> dict[str, Any]:
+        """How the server isolates commands; ``problem`` says why none can run, ``None`` if they can."""
+        return self._admin("GET", "isolation")
+
     def requests(
         self,
         method: str | None = None,
@@ -382,12 +393,17 @@ class LocalServer:
             raise AssertionError(f"expected no running container, {len(left)} {plural} left:{shown}")
 
     def _admin(
-        self, method: str, path: str, body: dict[str, Any] | bytes | Path | None = None
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | bytes | Path | None = None,
+        *,
+        wait: float = _ADMIN_TIMEOUT,
     ) -> dict[str, Any]:
         from http.client import HTTPConnection, HTTPException
 
         target = urlsplit(self.base_url)
-        connection = HTTPConnection(target.hostname or "127.0.0.1", target.port, timeout=30)
+        connection = HTTPConnection(target.hostname or "127.0.0.1", target.port, timeout=wait)
         try:
             headers = {"authorization": f"Bearer {self.api_key}", "content-type": "application/json"}
             with contextlib.ExitStack() as files:

@@ -24,6 +24,7 @@ import uvicorn
 
 from airflow_containers.local.app import LocalApp, create_app
 from airflow_containers.local.contents import TRANSPORT
+from airflow_containers.local.options import ServerOptions
 from airflow_containers.local.store import StateDirError
 
 if TYPE_CHECKING:
@@ -108,10 +109,12 @@ def serve(
     api_key: str | None = None,
     *,
     until_eof: Literal["keep", "discard"] | None = None,
+    options: ServerOptions | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
-    Prints ``listening on http://HOST:PORT/v1`` once connections are accepted.
+    Prints ``listening on http://HOST:PORT/v1`` once connections are accepted, and on standard error one
+    line that says how commands are isolated, or why none can run.
 
     :param host: address or name to listen on; one that other machines reach needs ``api_key``.
     :param port: TCP port, 0 for a free one.
@@ -119,11 +122,12 @@ def serve(
     :param api_key: the only key that is accepted; ``None`` accepts any.
     :param until_eof: stop at the end of standard input as well, and keep or discard the state then; after a
         signal the state is always kept.
+    :param options: how commands run; ``None`` takes the defaults.
     :raises ServeError: when the address, the port or the directory cannot be used.
     """
     with contextlib.closing(_bind(host, port, api_key)) as listener:
         try:
-            app = create_app(state_dir, api_key)
+            app = create_app(state_dir, api_key, options=options)
         except StateDirError as error:
             raise ServeError(f"--state-dir {os.fspath(state_dir)}: {error}") from error
         with contextlib.closing(app):
@@ -157,7 +161,7 @@ def _run(app: LocalApp, listener: socket.socket, *, watch_input: bool) -> bool:
 
 
 async def _serve_and_clean(server: _Server, app: LocalApp, listener: socket.socket) -> None:
-    async with app.housekeeping():
+    async with app.running():
         await server.serve(sockets=[listener])
 
 
