@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """The model's answer; nothing is to be run any more."""
+    """The model's answer; nothing is to be run any more.
+
+    :param cut: why the text ends early, if it does; the response is ``incomplete`` then.
+    """
 
     text: str
     usage: Usage = field(default_factory=Usage)
+    cut: Literal["max_output_tokens", "content_filter"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +81,14 @@ class Turn:
     """What a model is asked.
 
     :param instructions: of this request.
-    :param items: the conversation so far as items of the API, oldest first: ``message`` (``content`` is a list
-        of parts), ``shell_call``, ``shell_call_output``, ``code_interpreter_call`` (with its outputs).
+    :param items: the conversation so far as items of the API, oldest first: ``message`` (``content`` is a
+        list of parts), ``shell_call``, ``shell_call_output``, ``code_interpreter_call`` (with its outputs).
     :param tools: which of ``shell`` and ``code_interpreter`` may be used in this turn.
-    :param tool_choice: ``none``, ``auto``, ``required``, ``shell`` or ``code_interpreter``, for this turn: once
-        a tool was used, what had to be used need not be used again.
+    :param tool_choice: ``none``, ``auto``, ``required``, ``shell`` or ``code_interpreter``, for this turn:
+        once a tool was used, what had to be used need not be used again.
     :param model: name in the request; empty when it has none.
-    :param max_output_tokens: of the request.
+    :param max_output_tokens: what is left of the request's; ``None`` when it has no limit.
+    :param files: paths of the files that this response's commands have made so far.
     """
 
     instructions: str | None
@@ -93,16 +98,15 @@ class Turn:
     skills: tuple[SkillNote, ...]
     model: str
     max_output_tokens: int | None = None
+    files: tuple[str, ...] = ()
 
 
 class Model(Protocol):
-    """Decides what is run.
-
-    :ivar name: what answers give as ``model``.
-    """
+    """Decides what is run."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What answers give as ``model``."""
 
     async def next(self, turn: Turn) -> Say | Use:
         """The next step.
