@@ -1,0 +1,1 @@
+"""Who runs the commands of containers: bubblewrap, started by a small process of its own."""
