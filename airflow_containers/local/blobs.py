@@ -2,7 +2,8 @@
 
 ::
 
-    containers/<container id>/data/…      what is below /mnt/data in the container
+    containers/<container id>/data/…      what is /mnt/data in the container: commands do there what they like
+    containers/<container id>/tmp/…       what is /tmp in the container
     containers/<container id>/other/…     contents of entries whose path is none below /mnt/data
     containers/<container id>/skills/<name>-<version>/…
     files/<file id>                       Files
@@ -12,6 +13,9 @@
 
 Contents come into ``incoming`` first and are renamed into their place in one step, so nothing is ever half
 there. What is to go is renamed back to ``incoming`` before it is removed, for the same reason.
+
+Nothing below a ``data`` or a ``tmp`` is ever reached by a path, as a command may put a link into any place of
+it at any moment: see :mod:`airflow_containers.local.container_files.folder`.
 """
 
 from __future__ import annotations
@@ -21,7 +25,6 @@ import contextlib
 import hashlib
 import os
 import secrets
-import shutil
 import stat
 import threading
 from collections import deque
@@ -33,15 +36,21 @@ _FLUSH_BYTES = 1 << 20
 """Bytes that are gathered for one write; a writing thread has as many again, so memory is flat."""
 
 _SMALL_BYTES = 64 << 10
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAX_PASSES = 10
+"""Looks at a folder that is to go; more than a few are made only while somebody still writes into it."""
 
 
 class Blobs:
     """The folders of one state directory.
 
     :param root: the state directory.
+    :ivar owner: user and group that commands run under when they are not the server's own: what commands
+        may change is given to them.
     """
 
     def __init__(self, root: Path) -> None:
+        self.owner: tuple[int, int] | None = None
         self._root = root
         self._doomed: deque[Path] = deque()
         self._is_removing = False
@@ -61,6 +70,49 @@ class Blobs:
     def container(self, container_id: str) -> Path:
         """The folder of a container; there once something is in it."""
         return self._root / "containers" / container_id
+
+    def data_dir(self, container_id: str) -> Path:
+        """What is ``/mnt/data`` in a container, made when it is not there.
+
+        The folder itself is the server's to name; what is in it is not.
+        """
+        return self._writable(self.container(container_id) / "data", 0o755)
+
+    def tmp_dir(self, container_id: str) -> Path:
+        """What is ``/tmp`` in a container, made when it is not there."""
+        return self._writable(self.container(container_id) / "tmp", 0o1777)
+
+    def skills_dir(self, container_id: str) -> Path | None:
+        """The folder of a container's skills, or ``None`` when it has none."""
+        folder = self.container(container_id) / "skills"
+        return folder if folder.is_dir() else None
+
+    def _writable(self, folder: Path, mode: int) -> Path:
+        """A folder that commands write into."""
+        try:
+            status = folder.lstat()
+        except FileNotFoundError:
+            folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.chmod(mode)
+            if self.owner is not None:
+                os.chown(folder, *self.owner)
+            return folder
+        if self.owner not in {None, (status.st_uid, status.st_gid)}:
+            # It was made by a server that ran commands as somebody else, or none.
+            self._hand_over(folder)
+        if status.st_mode & 0o700 != 0o700:
+            # A command that locks itself out would end all that come after it.
+            folder.chmod(mode)
+        return folder
+
+    def _hand_over(self, folder: Path) -> None:
+        assert self.owner is not None  # noqa: S101 - for the type checker
+        for _, folders, files, place in os.fwalk(folder):
+            os.fchown(place, *self.owner)
+            for name in folders + files:
+                with contextlib.suppress(FileNotFoundError):
+                    os.chown(name, *self.owner, dir_fd=place, follow_symlinks=False)
 
     def file(self, file_id: str) -> Path:
         """The contents of a File."""
@@ -95,6 +147,10 @@ class Blobs:
             path.rename(doomed)
         except FileNotFoundError:
             return
+        self.dispose(doomed)
+
+    def dispose(self, doomed: Path) -> None:
+        """Remove what was moved to a :meth:`temporary` path, as :meth:`remove` does."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -240,25 +296,100 @@ def _is_small(path: Path) -> bool:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file or a folder with all in it, following no link; nothing there is fine."""
+    """Remove a file or a folder with all in it, following no link; nothing there is fine.
+
+    Folders may be as deep and have as many entries as they like, and lack all permissions.
+    """
     try:
         path.unlink()
     except FileNotFoundError:
         pass
     except (IsADirectoryError, PermissionError):
-        shutil.rmtree(path, ignore_errors=True)
-        if path.exists():
-            _remove_deep_tree(path)
+        for _ in range(_MAX_PASSES):
+            with contextlib.suppress(OSError):
+                _empty(path)
+            try:
+                path.rmdir()
+            except FileNotFoundError:
+                return
+            except OSError:
+                continue
+            return
 
 
-def _remove_deep_tree(path: Path) -> None:
-    """Remove a folder of more levels than there are descriptors: `shutil` holds one for each level."""
-    for folder, folders, files in os.walk(path, topdown=False):
-        for name in files:
+def _empty(path: Path) -> None:
+    """Remove what is in a folder, as far as one look goes.
+
+    Folders below are moved up into it, one after the other: so no path is ever long, and two descriptors are
+    enough for any depth.
+    """
+    top = _open_folder(path)
+    try:
+        prefix, moved = secrets.token_hex(8), 0
+        doomed = _clear(top)
+        while doomed:
+            name = doomed.pop()
             with contextlib.suppress(OSError):
-                Path(folder, name).unlink()
-        for name in folders:
-            with contextlib.suppress(OSError):
-                Path(folder, name).rmdir()
-    with contextlib.suppress(OSError):
-        path.rmdir()
+                folder = _open_folder(name, top)
+                try:
+                    for inner in _clear(folder):
+                        moved += 1
+                        with contextlib.suppress(OSError):
+                            doomed.append(_move_up(inner, folder, f"{prefix}-{moved}", top))
+                finally:
+                    os.close(folder)
+                os.rmdir(name, dir_fd=top)
+    finally:
+        os.close(top)
+
+
+def _clear(folder: int) -> list[str]:
+    """Remove all but folders from a folder; returns the names of those that are not empty."""
+    left = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.name, dir_fd=folder)
+                continue
+            try:
+                os.rmdir(entry.name, dir_fd=folder)
+            except OSError:
+                left.append(entry.name)
+    return left
+
+
+def _move_up(name: str, folder: int, new_name: str, top: int) -> str:
+    try:
+        os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=top)
+    except PermissionError:
+        # A folder that changes its parent is written to, as `..` is in it.
+        _unlock(name, folder)
+        os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=top)
+    return new_name
+
+
+def _open_folder(name: str | Path, parent: int | None = None) -> int:
+    """Open a folder that something is to be removed from; never through a link."""
+    try:
+        folder = os.open(name, _FOLDER, dir_fd=parent)
+    except PermissionError:
+        _unlock(name, parent)
+        folder = os.open(name, _FOLDER, dir_fd=parent)
+    if os.fstat(folder).st_mode & 0o700 != 0o700:
+        with contextlib.suppress(OSError):
+            os.fchmod(folder, 0o700)
+    return folder
+
+
+def _unlock(name: str | Path, parent: int | None) -> None:
+    """Give a folder that lacks them the permissions of its owner, never through a link."""
+    if not hasattr(os, "O_PATH"):
+        os.chmod(name, 0o700, dir_fd=parent, follow_symlinks=False)
+        return
+    # Linux changes permissions by a name that may be a link, or by a descriptor, which this kind of is not.
+    handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        Path(f"/proc/self/fd/{handle}").chmod(0o700)
+    finally:
+        os.close(handle)
