@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _FIRST = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -102,11 +102,27 @@ CREATE TABLE skill_versions (
     UNIQUE (skill_id, version)
 );
 """
-_STEPS = (_FIRST, _FILES_AND_SKILLS)
+_RESPONSES_AND_STAMPS = """
+CREATE TABLE responses (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    created REAL NOT NULL,
+    completed REAL,
+    expires REAL,
+    status TEXT NOT NULL,
+    previous_id TEXT,
+    request TEXT NOT NULL,
+    input TEXT NOT NULL,
+    output TEXT NOT NULL,
+    result TEXT NOT NULL
+);
+ALTER TABLE container_files ADD COLUMN stamp TEXT;
+"""
+_STEPS = (_FIRST, _FILES_AND_SKILLS, _RESPONSES_AND_STAMPS)
 """What each version of the schema added; state of an earlier version takes the steps that it lacks."""
 _TABLES = (
     *("containers", "container_files", "files", "uploads", "upload_parts", "skills", "skill_versions"),
-    "meta",
+    *("responses", "meta"),
 )
 
 
