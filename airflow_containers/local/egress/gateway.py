@@ -1,0 +1,205 @@
+"""The way out of all containers of one server: who may go where, and the proxies that see to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow_containers.local.egress.grants import Grant
+from airflow_containers.local.egress.log import EgressEntry, EgressLog
+from airflow_containers.local.egress.options import EgressOptions
+from airflow_containers.local.egress.resolving import Resolve, Resolver
+from airflow_containers.local.egress.secrets import DomainSecret, SecretText
+
+if TYPE_CHECKING:
+    from airflow_containers.local.egress.authority import Authority
+
+__all__ = ["DomainSecret", "EgressEntry", "EgressGateway", "EgressLog", "SecretText", "Serving"]
+
+PROXY_PORT = 3128
+"""The port on the loopback interface of a container where its proxy listens."""
+
+CA_BUNDLE = "/run/egress/ca-bundle.pem"
+"""Where a container has the certificates that it should trust."""
+
+MAX_CONNECTIONS = 256
+"""Connections that a container may have to its proxies at once."""
+
+_CA_VARIABLES = (
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "PIP_CERT",
+    "NODE_EXTRA_CA_CERTS",
+    "GIT_SSL_CAINFO",
+    "AWS_CA_BUNDLE",
+    "CARGO_HTTP_CAINFO",
+    "DENO_CERT",
+)
+
+
+class Serving:
+    """One proxy at work, for one command; made by :meth:`EgressGateway.serve`."""
+
+    def __init__(self, gateway: EgressGateway, grant: Grant, listener: socket.socket) -> None:
+        self._gateway = gateway
+        self._grant = grant
+        self._listener = listener
+        self._connections: set[asyncio.Task[None]] = set()
+        listener.setblocking(False)
+        self._task = asyncio.get_running_loop().create_task(self._accept())
+
+    async def close(self) -> None:
+        """End the proxy and all its connections; more than once is fine."""
+        self.stop()
+        await asyncio.gather(self._task, *self._connections, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Take no more connections and end those there are, as soon as the event loop comes to it."""
+        self._task.cancel()
+        for connection in self._connections:
+            connection.cancel()
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                try:
+                    client, _ = await loop.sock_accept(self._listener)
+                except ConnectionError:
+                    continue
+                except OSError:
+                    # Too many open files, maybe: others may close some.
+                    if self._listener.fileno() < 0:
+                        return
+                    await asyncio.sleep(0.05)
+                    continue
+                task = loop.create_task(self._serve(client))
+                self._connections.add(task)
+                task.add_done_callback(self._connections.discard)
+        finally:
+            self._listener.close()
+            self._gateway.forget(self)
+
+    async def _serve(self, client: socket.socket) -> None:
+        from airflow_containers.local.egress.connection import serve_connection
+
+        await serve_connection(
+            self._gateway.authority, self._gateway.log, self._gateway.now, self._grant, client
+        )
+
+
+class EgressGateway:
+    """The way out of all containers of one server.
+
+    Certificates and keys are made when they are first needed, and keys stay in memory.
+
+    :param folder: for files that containers may see: the certificates they should trust. Removed by
+        :meth:`close`.
+    :param now: the server's clock, for the log.
+    :param resolve: finds the addresses of a host name; ``None`` for the system's resolver.
+    :ivar log: what containers asked for.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        options: EgressOptions,
+        now: Callable[[], float],
+        *,
+        resolve: Resolve | None = None,
+    ) -> None:
+        self._folder = folder
+        self._options = options
+        self._resolver = Resolver(options, resolve)
+        self._authority: Authority | None = None
+        self._grants: dict[str, Grant] = {}
+        self._servings: dict[Serving, str] = {}
+        self.now = now
+        self.log = EgressLog()
+
+    @property
+    def authority(self) -> Authority:
+        """Issues the certificates of domains that have secrets; made when first asked for."""
+        if self._authority is None:
+            from airflow_containers.local.egress.authority import Authority
+
+            self._authority = Authority(self._folder, self._options.upstream_ca)
+        return self._authority
+
+    def grant(
+        self, container_id: str, allowed_domains: Sequence[str], secrets: Sequence[DomainSecret]
+    ) -> None:
+        """Let a container out to its domains; a second grant takes the place of the first.
+
+        :param secrets: for domains in ``allowed_domains``.
+        """
+        self.revoke(container_id)
+        self._grants[container_id] = Grant(container_id, allowed_domains, secrets, self._resolver)
+
+    def revoke(self, container_id: str) -> None:
+        """Let a container out no longer: end its connections and forget the values of its secrets."""
+        grant = self._grants.pop(container_id, None)
+        if grant is None:
+            return
+        grant.end()
+        for serving in [serving for serving, owner in self._servings.items() if owner == container_id]:
+            serving.stop()
+
+    def environment(self, container_id: str) -> dict[str, str]:
+        """Variables for commands: the proxy, the certificates, and placeholders for secrets.
+
+        :raises KeyError: when nothing was granted to the container.
+        """
+        proxy = f"http://127.0.0.1:{PROXY_PORT}"
+        local = "localhost,127.0.0.1,::1"
+        return {
+            **self._grants[container_id].secrets.placeholders,
+            "HTTP_PROXY": proxy,
+            "HTTPS_PROXY": proxy,
+            "http_proxy": proxy,
+            "https_proxy": proxy,
+            "NO_PROXY": local,
+            "no_proxy": local,
+            "NODE_USE_ENV_PROXY": "1",
+            **dict.fromkeys(_CA_VARIABLES, CA_BUNDLE),
+        }
+
+    def read_only_files(self) -> dict[str, Path]:
+        """Files that a container needs beside its variables: path inside, and the file outside."""
+        return {CA_BUNDLE: self.authority.bundle}
+
+    def serve(self, container_id: str, listener: socket.socket) -> Serving:
+        """Begin to serve a container on a socket that listens in its network namespace.
+
+        Call it in the event loop of the server. The socket belongs to what is returned.
+
+        :raises KeyError: when nothing was granted to the container; the socket is closed then.
+        """
+        grant = self._grants.get(container_id)
+        if grant is None:
+            listener.close()
+            raise KeyError(container_id)
+        serving = Serving(self, grant, listener)
+        self._servings[serving] = container_id
+        return serving
+
+    def forget(self, serving: Serving) -> None:
+        """Take note that a proxy has ended."""
+        self._servings.pop(serving, None)
+
+    async def close(self) -> None:
+        """End everything, and remove the folder."""
+        servings = list(self._servings)
+        for container_id in list(self._grants):
+            self.revoke(container_id)
+        for serving in servings:
+            await serving.close()
+        self._authority = None
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(shutil.rmtree, self._folder)
