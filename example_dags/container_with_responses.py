@@ -1,5 +1,6 @@
 """Let a model work in a container: the id goes into the shell tool of the Responses API.
 
+On the local server no model is asked: it runs the fenced blocks of the input, and answers with what came out.
 Needs ``apache-airflow-providers-openai`` and one connection of type ``openai``, ``openai_default``: both
 the official operator and the operators here read it as it is.
 """
@@ -26,7 +27,8 @@ with DAG(
         task_id="ask",
         conn_id="openai_default",
         model="gpt-5.2",
-        input_text="Use the shell tool to say which version of Python there is.",
+        input_text="Say which version of Python there is. Use the shell tool, and run exactly this:\n"
+        "```sh\npython3 --version\n```",
         response_kwargs={
             "tools": [
                 {

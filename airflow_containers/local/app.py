@@ -9,6 +9,7 @@ import re
 import sys
 import time
 import traceback
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from starlette.datastructures import MutableHeaders
@@ -31,6 +32,7 @@ from airflow_containers.local.errors import (
 from airflow_containers.local.faults import Fault, FaultBook
 from airflow_containers.local.http import ApiRequest, Found, error_response
 from airflow_containers.local.journal import Journal
+from airflow_containers.local.options import ServerOptions
 from airflow_containers.local.services import Services
 from airflow_containers.local.store import Store
 
@@ -46,31 +48,37 @@ def create_app(
     api_key: str | None = None,
     *,
     max_body_bytes: int = MAX_BODY_BYTES,
+    options: ServerOptions | None = None,
 ) -> LocalApp:
     """Make the local server's ASGI application.
 
     :param state_dir: directory of its state, made when missing; used by one application at a time.
     :param api_key: the only key that is accepted; ``None`` accepts any key that is not empty.
     :param max_body_bytes: longest request body, in bytes; longer ones get a 413.
+    :param options: what containers may do; ``None`` for the defaults.
     :raises airflow_containers.local.store.StateDirError: when the directory cannot be used.
     """
-    return LocalApp(Store(Path(state_dir)), api_key, max_body_bytes)
+    return LocalApp(Store(Path(state_dir)), api_key, max_body_bytes, options)
 
 
 class LocalApp:
     """The local server as an ASGI application; make one with :func:`create_app`."""
 
-    def __init__(self, store: Store, api_key: str | None, max_body_bytes: int) -> None:
+    def __init__(
+        self, store: Store, api_key: str | None, max_body_bytes: int, options: ServerOptions | None = None
+    ) -> None:
         self._store = store
         self._access = Access(api_key)
         self._max_body_bytes = max_body_bytes
         self._faults = FaultBook()
         self._journal = Journal()
-        self._services = Services(store, self._faults, self._journal)
+        self._services = Services(store, self._faults, self._journal, options)
 
-    def housekeeping(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Remove what expires, also when nobody asks for it, as long as the context lasts."""
-        return self._services.housekeeper.running()
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Remove what expires, also when nobody asks for it, and have commands end with the context."""
+        async with self._services.running():
+            yield
 
     def close(self) -> None:
         """Close the state; the application cannot be used afterwards."""
@@ -90,7 +98,7 @@ class LocalApp:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        async with self.housekeeping():
+        async with self.running():
             await send({"type": "lifespan.startup.complete"})
             await receive()
         self.close()

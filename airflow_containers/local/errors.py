@@ -4,6 +4,7 @@
 
     ApiError
     ├── InvalidRequestError       400, a request that breaks a rule; `param` and `code` say which
+    ├── CommandsUnavailableError  400, this machine cannot isolate commands
     ├── UnauthorizedError         401, no key or a wrong key
     ├── WebPageError              403, a web page calls a server that has no key
     ├── UnknownUrlError           404, no such route
@@ -48,6 +49,16 @@ class ApiError(Exception):
 
 class InvalidRequestError(ApiError):
     """A request that breaks a rule of the API (400)."""
+
+
+class CommandsUnavailableError(ApiError):
+    """This machine cannot isolate commands, so none is run (400).
+
+    :param problem: why, and what to install.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"This server cannot run commands: {problem}", code="commands_unavailable")
 
 
 class UnauthorizedError(ApiError):

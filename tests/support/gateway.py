@@ -1,8 +1,6 @@
-"""A gateway in front of the local server that adds what these tests need, and the product does not have.
+"""A gateway in front of the local server, which keeps what it forwards, secrets included.
 
-It forwards every request to the local server. Beside that it answers ``POST /v1/responses`` for a model
-that does nothing, after asking the containers API, with the caller's key, whether the container named in
-the shell tool is alive. And it can repeat a request, headers and body, in what it answers.
+And it can repeat a request, headers and body, in what it answers.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import uvicorn
-from openai.types.responses import Response as ModelResponse
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -33,8 +30,8 @@ START_WITHIN = 30
 class Gateway:
     """Runs in a thread of the test process, on a free port of 127.0.0.1; use it as a context manager.
 
-    `responses` are the bodies that came to ``/v1/responses``, `received` all other requests as one text each,
-    secrets included.
+    `received` are all requests as one text each, secrets included, `responses` the bodies that were sent to
+    ``/v1/responses``.
     """
 
     def __init__(self, server: LocalServer) -> None:
@@ -45,10 +42,7 @@ class Gateway:
         self._echoed_method: str | None = None
         self._babbles = 0
         self._upstream = urlsplit(server.base_url)._replace(path="").geturl()
-        routes = [
-            Route("/v1/responses", self._respond, methods=["POST"]),
-            Route("/{path:path}", self._forward, methods=_METHODS),
-        ]
+        routes = [Route("/{path:path}", self._forward, methods=_METHODS)]
         config = uvicorn.Config(
             Starlette(routes=routes), host="127.0.0.1", port=0, log_level="warning", lifespan="off"
         )
@@ -97,6 +91,8 @@ class Gateway:
         body = await request.body()
         sent = f"{dict(request.headers)} {body.decode(errors='replace')}"
         self.received.append(sent)
+        if (request.method, request.url.path) == ("POST", "/v1/responses"):
+            self.responses.append(json.loads(body))
         if self._echoes > 0 and self._echoed_method in (None, request.method):
             self._echoes -= 1
             error = {
@@ -124,56 +120,3 @@ class Gateway:
                 known | {"name": f"{known.get('name')} {sent}", "request": json.loads(body or b"null")}
             )
         return Response(content, answer.status_code, headers=kept)
-
-    async def _respond(self, request: Request) -> Response:
-        body = json.loads(await request.body())
-        self.responses.append(body)
-        for tool in body.get("tools", []):
-            environment = tool.get("environment") or {}
-            if tool.get("type") != "shell" or environment.get("type") != "container_reference":
-                return _refusal(400, "Only the shell tool with a container_reference is known here.")
-            async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
-                found = await client.get(
-                    f"{self.server.base_url}/containers/{environment['container_id']}",
-                    headers={"authorization": request.headers["authorization"]},
-                )
-            if found.status_code != 200:
-                return Response(found.content, found.status_code, media_type="application/json")
-            if found.json()["status"] != "running":
-                return _refusal(400, "Container is expired.")
-        response = ModelResponse.model_validate(
-            {
-                "id": f"resp_{len(self.responses):048x}",
-                "object": "response",
-                "created_at": int(time.time()),
-                "model": body["model"],
-                "status": "completed",
-                "output": [
-                    {
-                        "id": "msg_1",
-                        "type": "message",
-                        "role": "assistant",
-                        "status": "completed",
-                        "content": [
-                            {"type": "output_text", "text": "The container is there.", "annotations": []}
-                        ],
-                    }
-                ],
-                "parallel_tool_calls": True,
-                "tool_choice": "auto",
-                "tools": body.get("tools", []),
-                "usage": {
-                    "input_tokens": 20,
-                    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-                    "output_tokens": 5,
-                    "output_tokens_details": {"reasoning_tokens": 0},
-                    "total_tokens": 25,
-                },
-            }
-        )
-        return Response(response.model_dump_json(), media_type="application/json")
-
-
-def _refusal(status: int, message: str) -> Response:
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
-    return JSONResponse({"error": error}, status_code=status)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from airflow_containers.local.blobs import Blobs
 from airflow_containers.local.clock import Clock
 from airflow_containers.local.containers.models import Quirks
@@ -18,7 +20,10 @@ _RANGES = "quirks.ranges"
 
 
 class AdminBackend:
-    """Steers one server. Clock, seed and quirks survive a restart; faults and journal do not."""
+    """Steers one server. Clock, seed and quirks survive a restart; faults and journal do not.
+
+    :param resets: end what runs, one service each; called before a reset.
+    """
 
     def __init__(
         self,
@@ -30,10 +35,12 @@ class AdminBackend:
         faults: FaultBook,
         journal: Journal,
         housekeeper: Housekeeper,
+        resets: Sequence[Callable[[], None]] = (),
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._housekeeper = housekeeper
+        self._resets = resets
         self.clock = clock
         self.ids = ids
         self.quirks = quirks
@@ -49,6 +56,8 @@ class AdminBackend:
 
     def reset(self) -> None:
         """Put the server back to its first state: nothing in it, true time, random ids, no quirks."""
+        for reset in self._resets:
+            reset()
         self._store.clear()
         self._blobs.clear()
         self.faults.restart()

@@ -14,12 +14,14 @@ from airflow_containers import __version__
 from airflow_containers.local.admin.models import AdminBackend
 from airflow_containers.local.blobs import Blobs, Incoming
 from airflow_containers.local.clock import MAX_ADVANCE
+from airflow_containers.local.commands import MAX_TIMEOUT, ContainerCommands
 from airflow_containers.local.container_files.models import ContainerFileBackend
 from airflow_containers.local.container_files.responses import show as show_container_file
 from airflow_containers.local.container_files.schemas import MAX_FILE_BYTES
 from airflow_containers.local.containers.models import ContainerBackend
 from airflow_containers.local.containers.responses import show
 from airflow_containers.local.contents import Content
+from airflow_containers.local.egress.gateway import EgressGateway
 from airflow_containers.local.faults import ORDER
 from airflow_containers.local.files.models import FileBackend
 from airflow_containers.local.files.responses import show as show_file
@@ -49,12 +51,22 @@ _JOURNAL = Object(
         "since": Integer(minimum=0),
     }
 )
+_COMMAND = Object(
+    {
+        "command": Text(min_length=1),
+        "timeout": Number(0, MAX_TIMEOUT),
+        "max_output": Integer(minimum=0),
+    },
+    required=("command",),
+)
+_EGRESS = Object({"container_id": Text(), "since": Integer(minimum=0)})
 _ID = Text(max_length=64, pattern=re.compile("[A-Za-z0-9_-]+"))
 _YES = Enum(("true",))
 _CONTAINER_FILE = Object(
     {"path": Text(), "source": Text(), "null_bytes": _YES, "no_content": _YES}, required=("path",)
 )
 _FILE = Object({"filename": Text(min_length=1), "purpose": Enum(PURPOSES)})
+_EGRESS_INTEGERS = frozenset({"since"})
 _JOURNAL_INTEGERS = frozenset({"status", "since"})
 
 
@@ -69,7 +81,11 @@ class AdminResponses:
         container_files: ContainerFileBackend,
         files: FileBackend,
         skills: SkillBackend,
+        commands: ContainerCommands,
+        gateway: EgressGateway,
     ) -> None:
+        self._commands = commands
+        self._gateway = gateway
         self._backend = backend
         self._blobs = blobs
         self._containers = containers
@@ -168,6 +184,42 @@ class AdminResponses:
                 container_id, query["path"], source, content, null_bytes="null_bytes" in query
             )
         return json_response(show_container_file(file))
+
+    async def run_command(self, request: ApiRequest) -> Response:
+        """``POST /_local/containers/{container_id}/commands``: run a command, without a model in between."""
+        body = request.json_object(_COMMAND)
+        outcome = await self._commands.shell(
+            request.path_params["container_id"],
+            body["command"],
+            timeout=body.get("timeout"),
+            max_output=body.get("max_output"),
+        )
+        return json_response(
+            {
+                "stdout": outcome.stdout.decode(errors="replace"),
+                "stderr": outcome.stderr.decode(errors="replace"),
+                "stdout_truncated": outcome.stdout_truncated,
+                "stderr_truncated": outcome.stderr_truncated,
+                "exit_code": outcome.exit_code,
+                "ended": outcome.ended,
+                "reason": outcome.reason,
+                "seconds": outcome.seconds,
+            }
+        )
+
+    async def egress(self, request: ApiRequest) -> Response:
+        """``GET /_local/egress``: what containers sent, or tried to, to domains."""
+        entries = self._gateway.log.entries(**request.query(_EGRESS, _EGRESS_INTEGERS))
+        return _list([entry.as_json() for entry in entries])
+
+    async def clear_egress(self, _request: ApiRequest) -> Response:
+        """``DELETE /_local/egress``."""
+        self._gateway.log.clear()
+        return json_response({"deleted": True})
+
+    async def isolation(self, _request: ApiRequest) -> Response:
+        """``GET /_local/isolation``: how commands are isolated on this machine, or why none can run."""
+        return json_response(await self._commands.isolation())
 
     async def add_file(self, request: ApiRequest) -> Response:
         """``POST /_local/files/{file_id}``: a File with an id of the test's choice."""

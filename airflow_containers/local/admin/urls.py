@@ -27,6 +27,10 @@ def endpoints(responses: AdminResponses) -> list[Endpoint]:
         Endpoint(
             "POST", f"{PREFIX}containers/{{container_id}}/files", responses.add_container_file, streams=True
         ),
+        Endpoint("POST", f"{PREFIX}containers/{{container_id}}/commands", responses.run_command),
+        Endpoint("GET", f"{PREFIX}egress", responses.egress),
+        Endpoint("DELETE", f"{PREFIX}egress", responses.clear_egress),
+        Endpoint("GET", f"{PREFIX}isolation", responses.isolation),
         Endpoint("POST", f"{PREFIX}files/{{file_id}}", responses.add_file, streams=True),
         Endpoint("POST", f"{PREFIX}skills/{{skill_id}}", responses.add_skill, streams=True),
     ]

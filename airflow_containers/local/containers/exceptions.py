@@ -21,6 +21,22 @@ class ContainerExpiredError(ApiError):
         super().__init__("Container is expired.")
 
 
+class DomainNotAllowedError(InvalidRequestError):
+    """A domain is not among those that the operator of the server lets containers reach (400).
+
+    :param index: of the domain in ``allowed_domains``.
+    """
+
+    def __init__(self, index: int) -> None:
+        param = f"network_policy.allowed_domains[{index}]"
+        super().__init__(
+            f"Invalid '{param}': this domain is not in the organization's allow list. Expected one of the domains "
+            "that the local server was started with (--allow-domains).",
+            param=param,
+            code="invalid_value",
+        )
+
+
 class UnknownCursorError(InvalidRequestError):
     """``after`` names no container that ever was (400)."""
 

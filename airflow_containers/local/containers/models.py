@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from airflow_containers.local.clock import Clock
 from airflow_containers.local.containers.exceptions import (
     ContainerExpiredError,
     ContainerNotFoundError,
+    DomainNotAllowedError,
     UnknownCursorError,
 )
 from airflow_containers.local.ids import Ids
@@ -20,6 +21,7 @@ from airflow_containers.local.store import Store
 
 DEFAULT_MINUTES = 20
 DEFAULT_MEMORY = "1g"
+_DISABLED = {"type": "disabled"}
 _COLUMNS = "seq, id, name, created, last_active, minutes, memory_limit, network_policy, requested, deleted"
 
 
@@ -65,9 +67,25 @@ class Quirks:
 
 
 class ContainerBackend:
-    """The containers of one server."""
+    """The containers of one server.
 
-    def __init__(self, store: Store, blobs: Blobs, clock: Clock, ids: Ids, quirks: Quirks) -> None:
+    :param allow_domains: all that a container may be let reach; ``None`` for any.
+    :ivar began: told of each new container that has a network, with its request.
+    :ivar ended: told of each container that is over, perhaps more than once, before its contents go.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        blobs: Blobs,
+        clock: Clock,
+        ids: Ids,
+        quirks: Quirks,
+        allow_domains: Collection[str] | None = None,
+    ) -> None:
+        self.began: Callable[[Container, dict[str, Any]], None] = lambda _container, _request: None
+        self.ended: Callable[[str], None] = lambda _container_id: None
+        self._allow_domains = None if allow_domains is None else frozenset(allow_domains)
         self._store = store
         self._blobs = blobs
         self._clock = clock
@@ -77,17 +95,31 @@ class ContainerBackend:
     def create(self, request: dict[str, Any], install: Callable[[str], None] | None = None) -> Container:
         """Make a container from a checked request; it is on disk when this returns.
 
-        Values of domain secrets are dropped here: nothing keeps them.
+        Values of domain secrets are not kept here; :attr:`began` may take them.
 
         :param install: puts into the container with this id what the request gives it.
+        :raises DomainNotAllowedError: when it asks for a domain that the operator does not allow.
         """
-        if install is not None:
+        policy = request.get("network_policy", _DISABLED)
+        self._check_domains(policy)
+        if install is None:
+            container = self._insert(request, policy)
+        else:
             with self._store.transaction():
-                container = self.create(request)
+                container = self._insert(request, policy)
                 install(container.id)
-            return container
+        if policy["type"] != "disabled":
+            self.began(container, request)
+        return container
+
+    def _check_domains(self, policy: dict[str, Any]) -> None:
+        if self._allow_domains is not None:
+            for index, domain in enumerate(policy.get("allowed_domains", ())):
+                if domain not in self._allow_domains:
+                    raise DomainNotAllowedError(index)
+
+    def _insert(self, request: dict[str, Any], policy: dict[str, Any]) -> Container:
         now = self._clock.now()
-        policy = request.get("network_policy", {"type": "disabled"})
         shown = {key: policy[key] for key in ("type", "allowed_domains") if key in policy}
         minutes = request.get("expires_after", {}).get("minutes", DEFAULT_MINUTES)
         memory = request.get("memory_limit", DEFAULT_MEMORY)
@@ -173,6 +205,8 @@ class ContainerBackend:
                 self._drop_contents(container_id)
 
     def _drop_contents(self, container_id: str) -> None:
+        # What runs in it could write while its files go.
+        self.ended(container_id)
         self._store.execute("DELETE FROM container_files WHERE container_id = ?", (container_id,))
         self._blobs.remove(self._blobs.container(container_id))
 
