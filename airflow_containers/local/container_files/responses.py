@@ -48,21 +48,26 @@ class ContainerFileResponses:
     async def list(self, request: ApiRequest) -> Response:
         """``GET …/files``."""
         container_id = request.path_params["container_id"]
-        page, has_more = self._backend.page(container_id, **request.query(LIST, _LIST_INTEGERS))
+        query = request.query(LIST, _LIST_INTEGERS)
+        await self._backend.catch_up(container_id)
+        page, has_more = self._backend.page(container_id, **query)
         return json_response(envelope([show(file) for file in page], has_more=has_more))
 
     async def retrieve(self, request: ApiRequest) -> Response:
         """``GET …/files/{file_id}``."""
+        await self._backend.catch_up(request.path_params["container_id"])
         return json_response(show(self._backend.retrieve(**request.path_params)))
 
     async def delete(self, request: ApiRequest) -> Response:
         """``DELETE …/files/{file_id}``."""
+        await self._backend.catch_up(request.path_params["container_id"])
         self._backend.delete(**request.path_params)
         file_id = request.path_params["file_id"]
         return json_response({"id": file_id, "object": "container.file.deleted", "deleted": True})
 
     async def content(self, request: ApiRequest) -> Response:
         """``GET …/files/{file_id}/content``."""
+        await self._backend.catch_up(request.path_params["container_id"])
         content = self._backend.content(**request.path_params)
         return content_answer(request, content, ranges=self._quirks.ranges)
 

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import contextlib
 import io
+import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -144,6 +145,7 @@ class Stager:
                     f"{param}.skill_id", SkillNotFoundError(version.skill_id)
                 ) from None
             label = f"{version.name}-{version.version}"
+        await asyncio.to_thread(_open_to_all, target)
         place = staged.folder / "skills" / label
         if place.exists():
             raise InvalidRequestError(
@@ -152,6 +154,7 @@ class Stager:
                 code="invalid_value",
             )
         put(target, place)
+        place.parent.chmod(0o755)
 
     def _refer(self, param: str, skill: dict[str, Any]) -> SkillVersion | None:
         skill_id = skill["skill_id"]
@@ -176,6 +179,14 @@ def _unpack_inline(skill: dict[str, Any], param: str, target: Path, budget: Budg
             code="invalid_value",
         )
     return name
+
+
+def _open_to_all(folder: Path) -> None:
+    """Let everybody read a skill, whatever the server's umask: another user may run what uses it."""
+    for place, _, files in os.walk(folder):
+        Path(place).chmod(0o755)
+        for file in (Path(place, name) for name in files):
+            file.chmod(0o755 if file.stat().st_mode & 0o100 else 0o644)
 
 
 def _unpack(source: BinaryIO, param: str, target: Path, budget: Budget) -> str:
