@@ -52,7 +52,7 @@ class Mounts:
     data: Path
     tmp: Path
     skills: Path | None = None
-    read_only: Mapping[str, Path] = field(default=_NOTHING)
+    read_only: Mapping[str, Path] = field(default_factory=lambda: _NOTHING)
 
 
 @dataclass(frozen=True)

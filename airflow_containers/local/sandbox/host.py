@@ -2,8 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import shutil
+import tempfile
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_containers.local.sandbox import linux
+from airflow_containers.local.sandbox.bubblewrap import Bubblewrap, Recipe, find_bubblewrap, own_python
+from airflow_containers.local.sandbox.commands import Command, Mounts, SandboxUnavailableError
+from airflow_containers.local.sandbox.seccomp import build_filter
+from airflow_containers.local.sandbox.spare import STAGE
+
+if TYPE_CHECKING:
+    from airflow_containers.local.sandbox.runner import Sandbox
+
+_UID = 65532
+"""User that commands of a server run as that is root: no system gives it to anybody."""
+
+_TRIAL_MEMORY = 256 << 20
+_TRIAL_TIME = 20
+_SWITCHES = (
+    ("kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
+    ("user/max_user_namespaces", "0", "user.max_user_namespaces=10000"),
+    ("kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),
+)
+"""Settings of the kernel that keep bubblewrap from working, and what mends them."""
 
 Bounded = Literal["cgroup v1", "cgroup v2", "rlimit"]
 
@@ -36,6 +62,123 @@ class HostReport:
     def as_dict(self) -> dict[str, Any]:
         """Return it for JSON."""
         return {**asdict(self), "notes": list(self.notes)}
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is known before a command is tried.
+
+    :ivar report: so far.
+    :ivar uid: user that commands run as when the server is root.
+    :ivar bubblewrap: the program.
+    :ivar filter: of system calls.
+    :ivar python: folder of the server's interpreter, when commands are to use it.
+    """
+
+    report: HostReport
+    uid: int | None = None
+    bubblewrap: Bubblewrap | None = None
+    filter: bytes | None = None
+    python: str | None = None
+
+    @property
+    def stage(self) -> list[str]:
+        """What root puts in reach beside what a command has."""
+        return [self.python] if self.python else []
+
+    def recipe(self, staged: int) -> Recipe:
+        """How to make a sandbox.
+
+        :param staged: how many folders and files are put in reach before those of :attr:`stage`.
+        """
+        assert self.bubblewrap is not None
+        python = f"{STAGE}/{staged}" if self.python and self.uid is not None else self.python
+        known = _recipes.get(key := (self.bubblewrap.version, self.filter is not None, python))
+        if known is None:
+            known = _recipes[key] = Recipe(key[0], is_filtered=key[1], python=python)
+        return known
+
+
+_recipes: dict[tuple[tuple[int, ...], bool, str | None], Recipe] = {}
+
+
+def prepare(*, enabled: bool) -> Preparation:
+    """Find out what can be found out without a command.
+
+    :param enabled: whether commands may run at all.
+    """
+    if not enabled:
+        return Preparation(HostReport(problem="commands are switched off for this server (--no-sandbox)"))
+    if not linux.supported():
+        problem = "commands need bubblewrap, which needs Linux on x86-64, ARM or RISC-V with 64 bits"
+        return Preparation(HostReport(problem=problem))
+    is_root = os.geteuid() == 0
+    program, problem = find_bubblewrap()
+    if program is None:
+        return Preparation(HostReport(runs_as_root=is_root, problem=problem))
+    rules, no_rules = build_filter()
+    python, python_note = own_python()
+    notes = [f"system calls are not filtered: {no_rules}"] if no_rules else []
+    notes += [python_note] if python_note else []
+    report = HostReport(
+        bubblewrap=program.path,
+        bubblewrap_version=".".join(map(str, program.version)),
+        bubblewrap_source=program.source,
+        runs_as_root=is_root,
+        seccomp=rules is not None,
+        notes=tuple(notes),
+    )
+    return Preparation(report, _UID if is_root else None, program, rules, python)
+
+
+async def try_out(sandbox: Sandbox, report: HostReport) -> HostReport:
+    """Run a command in a sandbox that is made for it.
+
+    :param sandbox: that was started.
+    :param report: so far.
+    :returns: the report with what was found.
+    """
+    notes = list(report.notes)
+    if report.memory == "rlimit":
+        notes.append(
+            "memory is bounded for each process, not for a container as a whole, and an allocation fails instead "
+            "of the command being killed; memory control groups that the server may write would mend it"
+        )
+    if report.processes == "rlimit":
+        notes.append("the number of processes is bounded for each command, not for a container as a whole")
+    folder = Path(tempfile.mkdtemp(prefix="airflow-containers-trial-"))
+    problem = None
+    try:
+        for name in ("data", "tmp"):
+            (folder / name).mkdir()
+            if sandbox.uid is not None:
+                os.chown(folder / name, sandbox.uid, sandbox.uid)
+        command = Command(
+            "trial",
+            ("/bin/sh", "-c", "true"),
+            {},
+            Mounts(folder / "data", folder / "tmp"),
+            _TRIAL_MEMORY,
+            _TRIAL_TIME,
+        )
+        sandbox.report = dataclasses.replace(report, problem=None)
+        outcome = await sandbox.run(command)
+        if outcome.exit_code != 0:
+            problem = f"a trial command failed: {outcome.stderr.decode(errors='replace').strip() or outcome}"
+    except SandboxUnavailableError as error:
+        problem = f"{error}{_switches()}"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return dataclasses.replace(report, problem=problem, notes=tuple(notes))
+
+
+def _switches() -> str:
+    hints = []
+    for name, value, order in _SWITCHES:
+        path = Path("/proc/sys", name)
+        if path.exists() and path.read_text(encoding="ascii").strip() == value:
+            hints.append(f"sysctl -w {order}")
+    return f"; this machine forbids user namespaces: {', '.join(hints)}" if hints else ""
 
 
 def inspect_host(*, cgroups: bool = True) -> HostReport:

@@ -2,8 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from airflow_containers.local.sandbox import channel
+from airflow_containers.local.sandbox.bubblewrap import Sources
 from airflow_containers.local.sandbox.commands import Command, Limits, Outcome, SandboxUnavailableError
-from airflow_containers.local.sandbox.host import HostReport
+from airflow_containers.local.sandbox.host import HostReport, Preparation, prepare, try_out
+from airflow_containers.local.sandbox.output import Output
+from airflow_containers.local.sandbox.spare import STAGE, Settings
+
+_START_TIME = 30
+_KILL_TIME = 3.0
+_KILLED = 137
+_LIMITS = Limits()
+
+
+class _Run:
+    """A command that was given to the launcher.
+
+    :param command: it.
+    :param limit: bytes kept of each output.
+    """
+
+    def __init__(self, command: Command, limit: int) -> None:
+        self.command = command
+        self.stdout = Output(limit)
+        self.stderr = Output(limit)
+        self.ended: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self.reason: str | None = None
+
+    def end(self, message: dict[str, Any]) -> None:
+        if not self.ended.done():
+            self.ended.set_result(message)
 
 
 class Sandbox:
@@ -16,25 +56,308 @@ class Sandbox:
     :ivar uid: owner that files in mounts should get when the server is root; ``None`` otherwise.
     """
 
-    def __init__(self, *, limits: Limits = Limits(), cgroups: bool = True, enabled: bool = True) -> None:  # noqa: B008
+    def __init__(self, *, limits: Limits = _LIMITS, cgroups: bool = True, enabled: bool = True) -> None:
         self.report = HostReport(problem="the sandbox was not started")
         self.uid: int | None = None
+        self._limits = limits
+        self._cgroups = cgroups
+        self._is_enabled = enabled
+        self._preparation: Preparation | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+        self._control: socket.socket | None = None
+        self._hello: asyncio.Future[dict[str, Any]] | None = None
+        self._runs: dict[int, _Run] = {}
+        self._last = 0
+        self._starting = asyncio.Lock()
 
     async def start(self) -> None:
         """Start the launcher and inspect the host; the report says whether commands can run."""
+        self._preparation = preparation = await asyncio.to_thread(prepare, enabled=self._is_enabled)
+        self.report = preparation.report
+        self.uid = preparation.uid
+        if self.report.problem is not None:
+            return
+        try:
+            hello = await self._ensure_launcher()
+            notes = (*self.report.notes, *hello["notes"])
+            self.report = dataclasses.replace(
+                self.report, memory=hello["memory"], processes=hello["processes"], notes=notes
+            )
+            self.report = await try_out(self, self.report)
+        except SandboxUnavailableError as error:
+            self.report = dataclasses.replace(self.report, problem=str(error))
+        if self.report.problem is not None:
+            await self.stop()
 
     async def stop(self) -> None:
         """Kill everything; nothing is left."""
+        process = self._process
+        if process is None:
+            return
+        for run in self._runs.values():
+            run.reason = run.reason or "stopped"
+        if self._channel is not None:
+            with contextlib.suppress(OSError):
+                channel.send(self._channel, {"op": "stop"})
+        try:
+            await asyncio.to_thread(process.wait, _KILL_TIME * 2)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+        self._read()
+        self._lose_launcher()
 
     async def run(self, command: Command) -> Outcome:
         """Run one command.
 
+        :param command: it.
+        :returns: what came out, when nothing of it runs any more.
         :raises SandboxUnavailableError: when none can run.
         """
-        raise SandboxUnavailableError(self.report.problem)
+        if self.report.problem is not None:
+            raise SandboxUnavailableError(self.report.problem)
+        await self._ensure_launcher()
+        start = time.monotonic()
+        limit = self._limits.output_bytes
+        if command.max_output_bytes is not None:
+            limit = min(limit, command.max_output_bytes)
+        self._last += 1
+        number = self._last
+        run = _Run(command, limit)
+        self._runs[number] = run
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(command.timeout, self._end, number, "timeout")
+        try:
+            await self._order(number, run)
+            message = await run.ended
+        except BaseException:
+            self._end(number, "deleted")
+            raise
+        finally:
+            timer.cancel()
+            stdout, stdout_truncated = run.stdout.finish()
+            stderr, stderr_truncated = run.stderr.finish()
+            if run.ended.done():
+                del self._runs[number]
+        ended, exit_code, reason = _judge(run, message, stderr)
+        return Outcome(
+            stdout=stdout,
+            stderr=stderr,
+            exit_code=exit_code,
+            ended=ended,
+            stdout_truncated=stdout_truncated,
+            stderr_truncated=stderr_truncated,
+            reason=reason,
+            seconds=time.monotonic() - start,
+        )
 
     def kill(self, container_id: str, reason: str = "deleted") -> None:
         """Kill all that runs for a container; nothing does any more on return.
 
+        :param container_id: of the container.
         :param reason: goes into the outcomes.
         """
+        runs = [run for run in self._runs.values() if run.command.container_id == container_id]
+        if not runs or self._control is None:
+            return
+        for run in runs:
+            run.reason = run.reason or reason
+        try:
+            channel.send(self._control, {"container": container_id})
+            channel.receive(self._control)
+        except OSError:
+            # It does not answer, or is gone: with it goes all that it started.
+            if self._process is not None:
+                self._process.kill()
+
+    def _end(self, number: int, reason: str) -> None:
+        run = self._runs.get(number)
+        if run is None or run.ended.done():
+            return
+        run.reason = run.reason or reason
+        if self._channel is not None:
+            asyncio.ensure_future(self._send({"op": "end", "id": number}))  # noqa: RUF006 - it is short, and may be lost
+
+    async def _send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+        while self._channel is not None:
+            try:
+                channel.send(self._channel, message, fds)
+            except BlockingIOError:
+                await asyncio.sleep(0.002)
+            except OSError:
+                # Its end is read elsewhere.
+                return
+            else:
+                return
+
+    async def _order(self, number: int, run: _Run) -> None:
+        assert self._preparation is not None
+        command = run.command
+        mounts = command.mounts
+        outside = [str(mounts.data), str(mounts.tmp)]
+        if mounts.skills is not None:
+            outside.append(str(mounts.skills))
+        outside += [str(path) for path in mounts.read_only.values()]
+        stage: list[str] = []
+        places = outside
+        if self.uid is not None:
+            stage = [*outside, *self._preparation.stage]
+            places = [f"{STAGE}/{index}" for index in range(len(outside))]
+        first_file = len(places) - len(mounts.read_only)
+        sources = Sources(
+            places[0],
+            places[1],
+            places[2] if mounts.skills is not None else None,
+            dict(zip(mounts.read_only, places[first_file:], strict=True)),
+        )
+        recipe = self._preparation.recipe(len(outside))
+        options = recipe.options(sources, command.environment, shares_network=command.listen is not None)
+        payload = {
+            "argv": command.argv,
+            "options": "".join(f"{option}\0" for option in options),
+            "files": recipe.files,
+            "stage": stage,
+        }
+        order = {
+            "op": "run",
+            "id": number,
+            "container": command.container_id,
+            "memory": command.memory_bytes,
+            "listen": command.listen is not None,
+            "folders": outside[:2],
+        }
+        fds = [channel.in_memory(json.dumps(payload).encode()), run.stdout.writer, run.stderr.writer]
+        try:
+            stdin = channel.in_memory(command.stdin) if command.stdin else os.open(os.devnull, os.O_RDONLY)
+            fds.insert(1, stdin)
+            await self._send(order, tuple(fds))
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    async def _ensure_launcher(self) -> dict[str, Any]:
+        async with self._starting:
+            if self._hello is None:
+                self._start_launcher()
+            assert self._hello is not None
+            try:
+                return await asyncio.wait_for(asyncio.shield(self._hello), _START_TIME)
+            except TimeoutError:
+                raise SandboxUnavailableError("the process that starts commands did not answer") from None
+
+    def _start_launcher(self) -> None:
+        assert self._preparation is not None
+        assert self._preparation.bubblewrap is not None
+        libraries = self._preparation.bubblewrap.libraries if self.uid is not None else None
+        settings = Settings(
+            server=os.getpid(),
+            uid=self.uid,
+            program=self._preparation.bubblewrap.path,
+            libraries=str(libraries) if libraries else None,
+            filter=self._preparation.filter.hex() if self._preparation.filter else None,
+            cgroups=self._cgroups,
+            processes=self._limits.processes,
+            open_files=self._limits.open_files,
+            disk_bytes=self._limits.disk_bytes,
+        )
+        ours, theirs = channel.pair()
+        control, their_control = channel.pair()
+        fds = (theirs.fileno(), their_control.fileno())
+        root = str(Path(__file__).resolve().parents[3])
+        code = (
+            f"import sys; sys.path.insert(0, {root!r}); "
+            "from airflow_containers.local.sandbox.launcher import main; main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
+        )
+        arguments = [*map(str, fds), json.dumps(dataclasses.asdict(settings))]
+        # Nothing of the server's environment: it may have keys, and what is started there must not.
+        environment = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+        try:
+            self._process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-I", "-S", "-c", code, *arguments],
+                pass_fds=fds,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as error:
+            ours.close()
+            control.close()
+            raise SandboxUnavailableError(f"the process that starts commands cannot run: {error}") from error
+        finally:
+            theirs.close()
+            their_control.close()
+        ours.setblocking(False)
+        control.settimeout(_KILL_TIME)
+        self._channel, self._control = ours, control
+        loop = asyncio.get_running_loop()
+        self._hello = loop.create_future()
+        loop.add_reader(ours.fileno(), self._read)
+
+    def _read(self) -> None:
+        while self._channel is not None:
+            try:
+                received = channel.receive(self._channel)
+            except BlockingIOError:
+                return
+            if received is None:
+                self._lose_launcher()
+                return
+            message, fds = received
+            if self._hello is not None and not self._hello.done():
+                self._hello.set_result(message)
+                continue
+            run = self._runs.get(message["id"])
+            if message["event"] == "listening":
+                listener = socket.socket(fileno=fds[0])
+                if run is None or run.command.listen is None or run.ended.done():
+                    listener.close()
+                else:
+                    run.command.listen(listener)
+            elif run is not None:
+                run.end(message)
+                if run.ended.cancelled():
+                    del self._runs[message["id"]]
+
+    def _lose_launcher(self) -> None:
+        if self._channel is not None:
+            asyncio.get_running_loop().remove_reader(self._channel.fileno())
+            self._channel.close()
+            self._channel = None
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None and self._process.poll() is None:
+            # It has no channel any more, so it is about to end.
+            self._process.wait()
+        self._process = None
+        if self._hello is not None and not self._hello.done():
+            self._hello.set_exception(
+                SandboxUnavailableError("the process that starts commands ended at once")
+            )
+            self._hello.exception()
+        self._hello = None
+        for number, run in list(self._runs.items()):
+            run.reason = run.reason or "launcher"
+            run.end({"signal": 9, "exit_code": None, "memory": False, "reason": None})
+            if run.ended.cancelled():
+                del self._runs[number]
+
+
+def _judge(
+    run: _Run, message: dict[str, Any], stderr: bytes
+) -> tuple[Literal["exit", "timeout", "killed"], int | None, str | None]:
+    reason = run.reason or message["reason"]
+    exit_code = message["exit_code"]
+    if message["signal"] is not None and reason is not None:
+        return ("timeout", None, reason) if reason == "timeout" else ("killed", _KILLED, reason)
+    if message["memory"]:
+        has_died = message["signal"] is not None or exit_code is None or exit_code == _KILLED
+        return ("killed", _KILLED, "memory") if has_died else ("exit", exit_code, "memory")
+    if message["signal"] is not None:
+        return "killed", _KILLED, None
+    if exit_code is None:
+        text = stderr.decode(errors="replace").strip() or "it said nothing"
+        raise SandboxUnavailableError(f"the sandbox could not be made: {text}")
+    return "exit", exit_code, None

@@ -1,0 +1,54 @@
+"""What a command writes: read as it comes, kept to a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+_PIECE = 64 << 10
+
+
+class Output:
+    """Reads one pipe in the loop that runs.
+
+    :param limit: bytes that are kept; the rest is read and dropped.
+    :ivar writer: the end for the command, the caller's to close.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept = bytearray()
+        self._total = 0
+        self._loop = asyncio.get_running_loop()
+        self._reader, self.writer = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._reader, False)
+        self._is_open = True
+        self._loop.add_reader(self._reader, self._read)
+
+    def _read(self) -> bool:
+        try:
+            piece = os.read(self._reader, _PIECE)
+        except BlockingIOError:
+            return False
+        if not piece:
+            self._close()
+            return False
+        self._total += len(piece)
+        self._kept += piece[: max(self._limit - len(self._kept), 0)]
+        return True
+
+    def _close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._loop.remove_reader(self._reader)
+            os.close(self._reader)
+
+    def finish(self) -> tuple[bytes, bool]:
+        """Read what the pipe still has, when nobody writes any more.
+
+        :returns: what was kept, and whether there was more.
+        """
+        while self._is_open and self._read():
+            pass
+        self._close()
+        return bytes(self._kept), self._total > self._limit
