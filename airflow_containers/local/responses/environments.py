@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from airflow_containers.local.commands import ContainerCommands
 from airflow_containers.local.container_files.models import ContainerFileBackend
+from airflow_containers.local.container_files.written import Watch
 from airflow_containers.local.containers.exceptions import ContainerExpiredError, ContainerNotFoundError
 from airflow_containers.local.containers.models import ContainerBackend
 from airflow_containers.local.containers.staging import Stager
@@ -58,9 +60,13 @@ class Environments:
         """See which files change in a container."""
         return self._container_files.watch(container_id)
 
-    def skills(self, container_ids: Iterable[str]) -> tuple[SkillNote, ...]:
+    async def skills(self, container_ids: Iterable[str]) -> tuple[SkillNote, ...]:
         """What the skills of containers say of themselves."""
-        notes = [note for container_id in container_ids for note in self._commands.skills(container_id)]
+        notes = [
+            note
+            for container_id in container_ids
+            for note in await asyncio.to_thread(self._commands.skills, container_id)
+        ]
         return tuple(SkillNote(note.name, note.description, note.path) for note in notes)
 
     async def resolve(

@@ -7,7 +7,6 @@ they are asked for, and nothing of them is kept.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from airflow_containers.local.errors import ApiError
 from airflow_containers.local.responses.models import StoredResponse, show, show_item
 
 _STEP = 64
@@ -43,6 +43,20 @@ def end_events(response: StoredResponse) -> Iterator[Event]:
     """What comes last; nothing for what was cancelled, as the service has no event for it."""
     if response.status != "cancelled":
         yield {"type": f"response.{response.status}", "response": show(response)}
+
+
+def error_event(error: ApiError) -> Event:
+    """What comes last where the response cannot go on, while somebody waits for it.
+
+    It has what is published, and the envelope that the service has been seen to send, which clients raise.
+    """
+    return {
+        "type": "error",
+        "code": error.code,
+        "message": error.message,
+        "param": error.param,
+        **error.body(),
+    }
 
 
 def message_events(index: int, item: dict[str, Any]) -> Iterator[Event]:
@@ -215,8 +229,7 @@ async def ended(*tasks: asyncio.Task[Any]) -> None:
     """Cancel tasks, and wait until they have ended."""
     for task in tasks:
         task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.wait(tasks)
+    await asyncio.wait(tasks)
 
 
 def _added(index: int, item: dict[str, Any]) -> Event:

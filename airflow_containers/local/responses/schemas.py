@@ -260,10 +260,8 @@ CREATE = Object(
 )
 """The body of ``POST /v1/responses``."""
 
-_INCLUDE = {"include": Anything(), "include[]": Anything()}
 RETRIEVE = Object(
     {
-        **_INCLUDE,
         "include_obfuscation": Enum(("true", "false")),
         "starting_after": Integer(minimum=0),
         "stream": Enum(("true", "false")),
@@ -273,7 +271,6 @@ RETRIEVE = Object(
 
 INPUT_ITEMS = Object(
     {
-        **_INCLUDE,
         "after": Text(min_length=1),
         "limit": Integer(minimum=1, maximum=MAX_PAGE),
         "order": Enum(("asc", "desc")),
