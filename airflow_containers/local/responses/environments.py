@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from airflow_containers.local.commands import ContainerCommands
-from airflow_containers.local.container_files.models import ContainerFileBackend
-from airflow_containers.local.container_files.written import Watch
+from airflow_containers.local.container_files.models import ContainerFileBackend, Watch
 from airflow_containers.local.containers.exceptions import ContainerExpiredError, ContainerNotFoundError
 from airflow_containers.local.containers.models import ContainerBackend
 from airflow_containers.local.containers.staging import Stager
