@@ -149,7 +149,7 @@ def _add_sandbox(serve: argparse.ArgumentParser) -> None:
         "--egress-ca",
         type=Path,
         metavar="FILE",
-        help="PEM file of authorities to trust, beside the system's, where secrets are put in",
+        help="PEM file of authorities to trust beside the system's, by the proxy and in containers",
     )
 
 

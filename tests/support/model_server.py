@@ -114,6 +114,7 @@ class ModelServer:
         self.paths = set(paths)
         self.answers: deque[Planned] = deque()
         self.received: list[Received] = []
+        self.asked = threading.Event()
         self.problems: list[str] = []
         self.missing: Planned = Planned(404, {"error": {"message": "no such page", "code": None}})
         server = self
@@ -153,6 +154,7 @@ class ModelServer:
             handler.path, {name.lower(): value for name, value in handler.headers.items()}, body
         )
         self.received.append(received)
+        self.asked.set()
         path = handler.path.partition("?")[0]
         if path not in self.paths:
             answer = self.missing
