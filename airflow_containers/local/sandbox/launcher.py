@@ -136,9 +136,8 @@ class Launcher:
         self._send(self._hello)
         try:
             while not self._is_ending:
-                for fd, _ in self._poll.poll():
-                    if handler := self._handlers.get(fd):
-                        handler()
+                # One at a time: the handler of one may close another's descriptor, and its number is given anew.
+                self._handlers[self._poll.poll()[0][0]]()
                 if self._is_busy and not self._is_ending:
                     while len(self._spares) < _SPARES:
                         self._spares.append(self._fork())
@@ -252,11 +251,14 @@ class Launcher:
             "id": child.number,
             "listen": order["listen"],
             "memory": order["memory"],
-            "entrances": entrances,
         }
+        # Opened here: it has other things where the groups are.
+        doors = [os.open(entrance, os.O_WRONLY | os.O_CLOEXEC) for entrance in entrances]
         # It may have died: its end is told of all the same.
         with contextlib.suppress(OSError):
-            channel.send(child.orders, message, fds)
+            channel.send(child.orders, message, [*fds, *doors])
+        for door in doors:
+            os.close(door)
         self._tell_watcher({"container": child.container, "pid": child.pid, "folders": order["folders"]})
 
     def _read_child(self, child: _Child) -> None:
@@ -347,6 +349,10 @@ class Launcher:
         deadline = time.monotonic() + _KILL_TIME
         for child in children:
             self._wait(child, deadline)
+        if self._watcher is not None:
+            self._watcher.close()
+            os.kill(self._watcher_pid, signal.SIGKILL)
+            os.waitpid(self._watcher_pid, 0)
         cgroups.close(self._hierarchies)
 
 
