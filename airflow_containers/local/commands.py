@@ -1,4 +1,4 @@
-"""Running commands in containers: what a container is, its network and its files, put together for one run."""
+"""Running commands in containers: a container, its network and its files, put together for one run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,14 @@ from airflow_containers.local.blobs import Blobs
 from airflow_containers.local.container_files.models import ContainerFileBackend
 from airflow_containers.local.containers.models import Container, ContainerBackend
 from airflow_containers.local.errors import ApiError, CommandsUnavailableError
-from airflow_containers.local.sandbox.commands import Command, Mounts, Outcome, SandboxUnavailableError
+from airflow_containers.local.responses.model import SkillNote
+from airflow_containers.local.sandbox.commands import (
+    SKILLS_DIR,
+    Command,
+    Mounts,
+    Outcome,
+    SandboxUnavailableError,
+)
 from airflow_containers.local.sandbox.runner import Sandbox
 from airflow_containers.local.skills.front_matter import read_front_matter
 
@@ -29,24 +35,9 @@ DEFAULT_TIMEOUT = 120.0
 MAX_TIMEOUT = 1200.0
 """Seconds that a command gets at most: the idle time after which a container expires at the latest."""
 
-SKILLS_DIR = "/home/oai/skills"
-"""The folder of a container that its skills are in."""
-
 _COMMAND_FILE = "/run/command"
 _MAX_ARGUMENT = 100_000
 """Bytes of a command that go on the command line; Linux takes no argument over 128 KiB."""
-
-
-@dataclass(frozen=True, slots=True)
-class SkillNote:
-    """What a model is told about a skill of its container.
-
-    :param path: its folder inside the container.
-    """
-
-    name: str
-    description: str
-    path: str
 
 
 class ContainerCommands:
@@ -83,8 +74,13 @@ class ContainerCommands:
     async def start(self) -> None:
         """Find out what this machine can isolate, once however often it is called."""
         if self._starting is None:
-            self._starting = asyncio.create_task(self._sandbox.start())
+            self._starting = asyncio.create_task(self._start())
         await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        await self._sandbox.start()
+        if self._sandbox.uid is not None:
+            self._blobs.owner = (self._sandbox.uid, self._sandbox.uid)
 
     async def announce(self) -> None:
         """Say on standard error how commands are isolated, or why none can run."""
@@ -288,7 +284,7 @@ class ContainerCommands:
 
 
 def _has_network(container: Container) -> bool:
-    return container.network_policy["type"] == "allowlist"
+    return bool(container.network_policy["type"] == "allowlist")
 
 
 def _write(path: Path, text: str) -> None:

@@ -29,6 +29,13 @@ from airflow_containers.local.http import Router
 from airflow_containers.local.ids import Ids
 from airflow_containers.local.journal import Journal
 from airflow_containers.local.options import ServerOptions
+from airflow_containers.local.responses import urls as response_urls
+from airflow_containers.local.responses.engine import Engine
+from airflow_containers.local.responses.environments import Environments
+from airflow_containers.local.responses.model import Model
+from airflow_containers.local.responses.models import ResponseBackend
+from airflow_containers.local.responses.responses import ResponseResponses
+from airflow_containers.local.responses.scripted import ScriptedModel
 from airflow_containers.local.sandbox.runner import Sandbox
 from airflow_containers.local.skills import urls as skill_urls
 from airflow_containers.local.skills.models import SkillBackend
@@ -62,13 +69,25 @@ class Services:
         uploads = UploadBackend(store, blobs, clock, ids, files)
         skills = SkillBackend(store, blobs, clock, ids)
         sandbox = Sandbox(limits=options.limits, cgroups=options.cgroups, enabled=options.sandbox)
-        blobs.owner = None if sandbox.uid is None else (sandbox.uid, sandbox.uid)
         gateway = EgressGateway(store.path / "egress", options.egress, clock.now)
         self.commands = commands = ContainerCommands(sandbox, gateway, containers, container_files, blobs)
         containers.began = commands.begin
         stager = Stager(blobs, files, container_files, skills)
+        environments = Environments(containers, container_files, commands, stager)
+        responses = ResponseBackend(store, clock, ids)
+        self.engine = engine = Engine(responses, environments, commands, _model(options))
         self.housekeeper = Housekeeper([containers.sweep, files.sweep, uploads.sweep, skills.sweep])
-        backend = AdminBackend(store, blobs, clock, ids, quirks, faults, journal, self.housekeeper, [commands.end_all])
+        backend = AdminBackend(
+            store,
+            blobs,
+            clock,
+            ids,
+            quirks,
+            faults,
+            journal,
+            self.housekeeper,
+            [engine.end_all, commands.end_all],
+        )
         # A further service is a package like `containers`, and one more line here.
         self.api = Router(
             [
@@ -76,14 +95,13 @@ class Services:
                 *container_file_urls.endpoints(ContainerFileResponses(container_files, blobs, quirks)),
                 *file_urls.endpoints(FileResponses(files, blobs, quirks)),
                 *upload_urls.endpoints(UploadResponses(uploads, blobs)),
+                *response_urls.endpoints(ResponseResponses(responses, engine, environments)),
                 *skill_urls.endpoints(SkillResponses(skills, blobs, quirks)),
             ]
         )
         self.admin = Router(
             admin_urls.endpoints(
-                AdminResponses(
-                    backend, blobs, containers, container_files, files, skills, commands, gateway
-                )
+                AdminResponses(backend, blobs, containers, container_files, files, skills, commands, gateway)
             )
         )
         self.housekeeper.sweep()
@@ -98,4 +116,15 @@ class Services:
         finally:
             announcing.cancel()
             await asyncio.wait((announcing,))
+            await self.engine.stop()
             await self.commands.stop()
+
+
+def _model(options: ServerOptions) -> Model:
+    """What decides what responses run."""
+    if options.model_url is None:
+        return ScriptedModel()
+    # It loads a whole HTTP client.
+    from airflow_containers.local.responses.remote_model import RemoteModel
+
+    return RemoteModel(options.model_url, options.model_key, options.model_name)

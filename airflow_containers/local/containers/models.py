@@ -21,7 +21,7 @@ from airflow_containers.local.store import Store
 
 DEFAULT_MINUTES = 20
 DEFAULT_MEMORY = "1g"
-_DISABLED = {"type": "disabled"}
+_DISABLED: dict[str, Any] = {"type": "disabled"}
 _COLUMNS = "seq, id, name, created, last_active, minutes, memory_limit, network_policy, requested, deleted"
 
 
