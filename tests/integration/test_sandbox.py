@@ -103,8 +103,7 @@ class TestFiles:
         )
 
         assert {"/mnt/data/a"} == set(files_of(client, container))
-        with pytest.raises(LocalServerError):
-            server.add_container_file(container, "/mnt/data/folder/new.txt", b"x")
+        server.add_container_file(container, "/mnt/data/folder/new.txt", b"x")
         assert [secret] == list(tmp_path.iterdir())
 
     def test_skills_are_there_and_read_only(self, server: LocalServer, client: httpx.Client) -> None:

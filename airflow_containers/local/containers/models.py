@@ -120,7 +120,7 @@ class ContainerBackend:
 
     def _insert(self, request: dict[str, Any], policy: dict[str, Any]) -> Container:
         now = self._clock.now()
-        shown = {key: policy[key] for key in ("type", "allowed_domains") if key in policy}
+        shown: dict[str, Any] = {key: policy[key] for key in ("type", "allowed_domains") if key in policy}
         minutes = request.get("expires_after", {}).get("minutes", DEFAULT_MINUTES)
         memory = request.get("memory_limit", DEFAULT_MEMORY)
         requested = _requested(request)
