@@ -86,16 +86,14 @@ def read_options(
         egress=egress,
         model_url=None if model_url is None else _model_url(model_url),
         model_name=model_name,
-        model_key=SecretStr(model_key) if model_url is not None and model_key else None,
+        model_key=None if model_url is None or model_key is None else _model_key(model_key),
     )
 
 
 def _size(option: str, text: str) -> int:
     found = _SIZE.fullmatch(text)
     if found is None:
-        raise OptionError(
-            f"{option} {text}: expected a number of bytes, or one with k, m, g or t, such as 4g"
-        )
+        raise OptionError(f"{option} {text}: expected bytes, or a number with k, m, g or t, such as 4g")
     size = int(found[1]) << _UNITS[found[2].lower()]
     # More would not fit into the kernel's limits.
     if not MIN_DISK_BYTES <= size < 1 << 63:
@@ -140,6 +138,13 @@ def _authorities(file: Path | None) -> Path | None:
     if not found:
         raise OptionError(f"--egress-ca {file}: no certificate of an authority in it")
     return file.absolute()
+
+
+def _model_key(text: str) -> SecretStr | None:
+    key = text.strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise OptionError(f"${MODEL_KEY_VARIABLE}: it has characters that no key has")
+    return SecretStr(key) if key else None
 
 
 def _model_url(url: str) -> str:
