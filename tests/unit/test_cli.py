@@ -43,6 +43,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["sweep", "--older-than", "-1h"],
         ["sweep", "--older-than", "2 h"],
         ["sweep", "--del"],
+        ["serve", "--allow-domain", "x.example"],
+        ["serve", "--connect-to"],
+        ["serve", "--model", " "],
+        ["serve", "--cgroups"],
+        ["doctor", "x"],
+        ["doctor", "--js"],
     ],
     ids=" ".join,
 )
@@ -101,6 +107,65 @@ def test_sweep_runs_the_sweep(
     defaults = {"conn_id": None, "prefix": None, "older_than": None, "delete": False, "deployment_id": None}
     assert 7 == cli.main(["sweep", *options])
     assert [defaults | changed] == seen
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], {"as_json": False, "cgroups": True}),
+        (["--json"], {"as_json": True, "cgroups": True}),
+        (["--no-cgroups"], {"as_json": False, "cgroups": False}),
+    ],
+    ids=str,
+)
+def test_doctor_runs_the_doctor(
+    options: list[str], expected: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The options reach it, and its status becomes the command's."""
+    seen: list[dict[str, bool]] = []
+    module = types.ModuleType("airflow_containers._doctor")
+    module.run = lambda **given: seen.append(given) or 7  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "airflow_containers._doctor", module)
+    monkeypatch.setattr(airflow_containers, "_doctor", module, raising=False)
+
+    assert (7, [expected]) == (cli.main(["doctor", *options]), seen)
+
+
+def test_the_doctor_needs_no_extra() -> None:
+    """What the server needs may be missing: the command says so instead of failing."""
+    code = (
+        "import sys; "
+        "sys.modules.update(dict.fromkeys(('starlette', 'uvicorn', 'multipart', 'h11', 'trustme'))); "
+        "sys.modules.update(dict.fromkeys(('pyseccomp', 'httpx', 'airflow'))); "
+        "from airflow_containers import cli; print(cli.main(['doctor', '--json']) in (0, 1))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=_ROOT
+    )
+
+    assert ("True", "") == (result.stdout.splitlines()[-1], result.stderr)
+
+
+def test_help_shows_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of `serve` names the options about commands and models, in groups."""
+    with pytest.raises(SystemExit):
+        cli.main(["serve", "--help"])
+
+    text = capsys.readouterr().out
+    for option in (
+        "running commands:",
+        "--no-sandbox",
+        "--no-cgroups",
+        "--max-disk SIZE",
+        "--allow-domains HOST,...",
+        "--allow-private-addresses",
+        "--connect-to HOST:PORT:ADDRESS:PORT",
+        "--egress-ca FILE",
+        "who decides what runs:",
+        "--model-url URL",
+        "--model NAME",
+    ):
+        assert option in text
 
 
 def test_the_state_directory_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
