@@ -76,7 +76,14 @@ class Driver:
         self.mode = mode
         arguments = [*(["--cgroups"] if mode.cgroups else []), *(["--user"] if not mode.is_root else [])]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.sandbox_driver", *arguments, "--limits", json.dumps(limits or {})],
+            [
+                sys.executable,
+                "-m",
+                "tests.support.sandbox_driver",
+                *arguments,
+                "--limits",
+                json.dumps(limits or {}),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
@@ -271,7 +278,9 @@ async def _serve(options: argparse.Namespace) -> None:
         say(order["number"], outcome=fields)
 
     reader = asyncio.StreamReader(limit=64 << 20)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
     launcher = sandbox._process.pid if sandbox._process else None
     say(
         0,
