@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import shutil
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airflow_containers.local.egress.bounds import Bounds
 from airflow_containers.local.egress.grants import Grant
 from airflow_containers.local.egress.log import EgressEntry, EgressLog
 from airflow_containers.local.egress.options import EgressOptions
@@ -18,6 +20,7 @@ from airflow_containers.local.egress.secrets import DomainSecret, SecretText
 
 if TYPE_CHECKING:
     from airflow_containers.local.egress.authority import Authority
+    from airflow_containers.local.egress.connection import Setting
 
 __all__ = ["DomainSecret", "EgressEntry", "EgressGateway", "EgressLog", "SecretText", "Serving"]
 
@@ -26,9 +29,6 @@ PROXY_PORT = 3128
 
 CA_BUNDLE = "/run/egress/ca-bundle.pem"
 """Where a container has the certificates that it should trust."""
-
-MAX_CONNECTIONS = 256
-"""Connections that a container may have to its proxies at once."""
 
 _CA_VARIABLES = (
     "SSL_CERT_FILE",
@@ -89,9 +89,7 @@ class Serving:
     async def _serve(self, client: socket.socket) -> None:
         from airflow_containers.local.egress.connection import serve_connection
 
-        await serve_connection(
-            self._gateway.authority, self._gateway.log, self._gateway.now, self._grant, client
-        )
+        await serve_connection(self._gateway.setting(), self._grant, client)
 
 
 class EgressGateway:
@@ -103,6 +101,7 @@ class EgressGateway:
         :meth:`close`.
     :param now: the server's clock, for the log.
     :param resolve: finds the addresses of a host name; ``None`` for the system's resolver.
+    :param bounds: of single connections.
     :ivar log: what containers asked for.
     """
 
@@ -113,14 +112,16 @@ class EgressGateway:
         now: Callable[[], float],
         *,
         resolve: Resolve | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         self._folder = folder
+        self._bounds = bounds or Bounds()
         self._options = options
         self._resolver = Resolver(options, resolve)
         self._authority: Authority | None = None
         self._grants: dict[str, Grant] = {}
         self._servings: dict[Serving, str] = {}
-        self.now = now
+        self._now = now
         self.log = EgressLog()
 
     @property
@@ -131,6 +132,20 @@ class EgressGateway:
 
             self._authority = Authority(self._folder, self._options.upstream_ca)
         return self._authority
+
+    @property
+    def problem(self) -> str | None:
+        """Why containers cannot be let out at all, and what to install; ``None`` when they can."""
+        missing = [name for name in ("h11", "trustme") if importlib.util.find_spec(name) is None]
+        if not missing:
+            return None
+        return f"the egress proxy needs {' and '.join(missing)}: pip install 'airflow-containers[sandbox]'"
+
+    def setting(self) -> Setting:
+        """What all connections share."""
+        from airflow_containers.local.egress.connection import Setting
+
+        return Setting(self.authority, self.log, self._now, self._bounds)
 
     def grant(
         self, container_id: str, allowed_domains: Sequence[str], secrets: Sequence[DomainSecret]
