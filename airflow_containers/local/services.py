@@ -76,7 +76,9 @@ class Services:
         environments = Environments(containers, container_files, commands, stager)
         responses = ResponseBackend(store, clock, ids)
         self.engine = engine = Engine(responses, environments, commands, _model(options))
-        self.housekeeper = Housekeeper([containers.sweep, files.sweep, uploads.sweep, skills.sweep])
+        self.housekeeper = Housekeeper(
+            [containers.sweep, files.sweep, uploads.sweep, skills.sweep, responses.sweep]
+        )
         backend = AdminBackend(
             store,
             blobs,
