@@ -154,7 +154,6 @@ class ModelServer:
             handler.path, {name.lower(): value for name, value in handler.headers.items()}, body
         )
         self.received.append(received)
-        self.asked.set()
         path = handler.path.partition("?")[0]
         if path not in self.paths:
             answer = self.missing
@@ -165,6 +164,7 @@ class ModelServer:
                 answer = Planned(400, {"error": {"message": problem}})
             elif self.answers:
                 answer = self.answers.popleft()
+                self.asked.set()
             else:
                 self.problems.append("a request that no answer was planned for")
                 answer = Planned(400, {"error": {"message": "nothing planned"}})
