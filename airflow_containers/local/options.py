@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
-
 from airflow_containers.local import MODEL_KEY_VARIABLE
 from airflow_containers.local.containers.schemas import domain_problem
 from airflow_containers.local.egress.options import EgressOptions, parse_connect_to
+from airflow_containers.local.egress.secrets import SecretText
 from airflow_containers.local.sandbox.commands import Limits
 
 MIN_DISK_BYTES = 1 << 20
@@ -49,7 +48,7 @@ class ServerOptions:
     egress: EgressOptions = field(default_factory=EgressOptions)
     model_url: str | None = None
     model_name: str | None = None
-    model_key: SecretStr | None = None
+    model_key: SecretText | None = None
 
 
 def read_options(
@@ -140,11 +139,11 @@ def _authorities(file: Path | None) -> Path | None:
     return file.absolute()
 
 
-def _model_key(text: str) -> SecretStr | None:
+def _model_key(text: str) -> SecretText | None:
     key = text.strip()
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise OptionError(f"${MODEL_KEY_VARIABLE}: it has characters that no key has")
-    return SecretStr(key) if key else None
+    return SecretText(key) if key else None
 
 
 def _model_url(url: str) -> str:

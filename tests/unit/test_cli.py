@@ -203,3 +203,17 @@ def test_importing_is_cheap(module: str) -> None:
     )
 
     assert "[]" == result.stdout.strip()
+
+
+def test_a_server_starts_with_what_it_needs() -> None:
+    """What only some requests need is not loaded before one of them comes."""
+    code = (
+        "import sys, airflow_containers.local.server, airflow_containers.local.options; "
+        "print([name for name in ('pydantic', 'httpx', 'trustme', 'cryptography', 'openai', 'pyseccomp', "
+        "'airflow_containers.local.responses.remote_model') if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=_ROOT
+    )
+
+    assert "[]" == result.stdout.strip()

@@ -76,7 +76,7 @@ def test_all_of_them(served: list[ServerOptions], tmp_path: Path, monkeypatch: p
     } == dict(options.egress.connect_to)
     assert ("http://127.0.0.1:11434/v1", "small") == (options.model_url, options.model_name)
     assert options.model_key is not None
-    assert _KEY == options.model_key.get_secret_value()
+    assert _KEY == options.model_key.reveal()
     assert _KEY not in repr(options)
 
 

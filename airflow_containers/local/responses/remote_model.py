@@ -10,8 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import SecretStr
-
+from airflow_containers.local.egress.secrets import SecretText
 from airflow_containers.local.responses import remote_chat, remote_responses
 from airflow_containers.local.responses.model import CodeCall, ModelError, Say, ShellCall, Turn, Usage, Use
 from airflow_containers.local.responses.remote_calls import (
@@ -69,14 +68,14 @@ class RemoteModel:
     def __init__(
         self,
         url: str,
-        api_key: SecretStr | None,
+        api_key: SecretText | None,
         model: str | None = None,
         api: Literal["chat", "responses"] | None = None,
         *,
         timeout: float = 600.0,
         pause: float = 0.5,
     ) -> None:
-        key = None if api_key is None else api_key.get_secret_value()
+        key = None if api_key is None else api_key.reveal()
         if key is not None and not (key.isascii() and key.isprintable() and key.strip() == key != ""):
             raise ValueError("the key for the model's server has characters that no key has")
         self.name = model or ""
@@ -210,7 +209,7 @@ class RemoteModel:
     def _headers(self) -> dict[str, str]:
         headers = {"content-type": "application/json", "accept": "application/json"}
         if self._key is not None:
-            key = self._key.get_secret_value()
+            key = self._key.reveal()
             host = urlsplit(self._base[0]).hostname or ""
             if host.endswith(_AZURE):
                 headers["api-key"] = key
@@ -248,7 +247,7 @@ class RemoteModel:
 
     def _clean(self, text: str) -> str:
         if self._key is not None:
-            text = text.replace(self._key.get_secret_value(), "***")
+            text = text.replace(self._key.reveal(), "***")
         text = " ".join(printable(_KEY.sub("***", text)).split())
         text = "".join(character for character in text if character.isprintable())
         return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
+from airflow_containers.local.egress.secrets import SecretText
 from airflow_containers.local.responses.remote_model import RemoteModel
 from tests.support.model_server import KEY, ModelServer
 
@@ -30,7 +30,7 @@ async def connect(server: ModelServer) -> AsyncIterator[Callable[..., RemoteMode
     def connect(
         url: str = "", model: str | None = "test-model", key: str | None = KEY, **more: Any
     ) -> RemoteModel:
-        secret = None if key is None else SecretStr(key)
+        secret = None if key is None else SecretText(key)
         made.append(RemoteModel(url or server.url, secret, model, **{"pause": 0.001, **more}))
         return made[-1]
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
+from airflow_containers.local.egress.secrets import SecretText
 from airflow_containers.local.responses.model import ModelError, Say, ShellCall, Use
 from airflow_containers.local.responses.remote_model import MAX_ANSWER_BYTES, RemoteModel
 from tests.support.model_server import (
@@ -124,7 +124,7 @@ async def test_the_key_is_a_bearer_token_or_not_sent(server: ModelServer, connec
 
 async def test_azure_gets_its_own_header() -> None:
     """Azure takes keys in another header."""
-    model = RemoteModel("https://here.openai.azure.com/openai/v1/", SecretStr(KEY), "m")
+    model = RemoteModel("https://here.openai.azure.com/openai/v1/", SecretText(KEY), "m")
 
     headers = model._headers()
 
@@ -136,7 +136,7 @@ async def test_azure_gets_its_own_header() -> None:
 def test_a_key_that_cannot_be_one(key: str) -> None:
     """A key with odd characters is refused at once, and not repeated."""
     with pytest.raises(ValueError, match=r"^the key for the model's server has characters that no key has$"):
-        RemoteModel("http://127.0.0.1/v1", SecretStr(key), "m")
+        RemoteModel("http://127.0.0.1/v1", SecretText(key), "m")
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 529])
@@ -319,7 +319,7 @@ async def test_a_proxy_of_the_environment_is_not_for_this_machine(
 
 def test_nothing_shows_the_key() -> None:
     """Neither the object nor its state prints the key."""
-    model = RemoteModel("http://127.0.0.1:1/v1", SecretStr(KEY), "m")
+    model = RemoteModel("http://127.0.0.1:1/v1", SecretText(KEY), "m")
 
     assert "<RemoteModel m at http://127.0.0.1:1/v1>" == repr(model)
     assert KEY not in json.dumps({name: repr(value) for name, value in vars(model).items()})
