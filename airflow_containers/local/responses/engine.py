@@ -100,6 +100,7 @@ class Engine:
     """Carries out the responses of one server.
 
     :param model: decides what is run.
+    :ivar backend: what is kept of them.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class Engine:
         commands: ContainerCommands,
         model: Model,
     ) -> None:
-        self._backend = backend
+        self.backend = backend
         self._environments = environments
         self._commands = commands
         self._model = model
@@ -132,7 +133,7 @@ class Engine:
         :param history: items before those of the request.
         :param places: the container of each tool.
         """
-        self._backend.insert(response)
+        self.backend.insert(response)
         run = Run(response, history, places)
         self._runs[response.id] = run
         run.emit(events.start_events(response))
@@ -171,7 +172,7 @@ class Engine:
         end: tuple[str, str | None]
         try:
             response.status = "in_progress"
-            self._backend.save(response)
+            self.backend.save(response)
             incomplete = await self._converse(run)
             end = ("incomplete" if incomplete else "completed"), None
         except asyncio.CancelledError:
@@ -195,7 +196,7 @@ class Engine:
             for index, item in enumerate(response.output)
             if item["status"] in {"in_progress", "interpreting"}
         ]
-        self._backend.end(response, end[0], error=end[1], incomplete=incomplete)
+        self.backend.end(response, end[0], error=end[1], incomplete=incomplete)
         for index, item in unfinished:
             run.emit([events.done(index, show_item(item, response.request["include"]))])
         if run.refusal is not None and not response.in_background:
@@ -206,7 +207,7 @@ class Engine:
     async def _converse(self, run: Run) -> str | None:
         """Ask and run in turns; returns why the answer is incomplete, if it is."""
         response = run.response
-        caller = Caller(self._backend, self._environments, self._commands, run)
+        caller = Caller(self.backend, self._environments, self._commands, run)
         skills = await self._environments.skills(dict.fromkeys(run.places.values()))
         limit = min(response.request["max_tool_calls"] or MAX_CALLS, MAX_CALLS)
         response.usage = (0, 0)
@@ -221,7 +222,7 @@ class Engine:
                 self._say(run, step.text)
                 return step.cut
             await self._use(run, caller, step, limit)
-            self._backend.save(response)
+            self.backend.save(response)
         raise ModelError(f"The model has no answer after {MAX_TURNS} turns.")
 
     async def _use(self, run: Run, caller: Caller, step: Use, limit: int) -> None:
@@ -250,12 +251,13 @@ class Engine:
             skills=skills,
             model=run.response.model,
             max_output_tokens=tokens_left,
+            settings=request["settings"],
             files=tuple(path for _, path in run.files.values()),
         )
 
     def _say(self, run: Run, text: str, phase: str | None = None) -> None:
         text = text[:MAX_TEXT]
-        item = items.message(self._backend.new_id("msg_"), text, phase)
+        item = items.message(self.backend.new_id("msg_"), text, phase)
         if phase is None:
             item["content"][0]["annotations"] = [
                 items.citation(container_id, file_id, path, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -89,6 +90,8 @@ class Turn:
     :param model: name in the request; empty when it has none.
     :param max_output_tokens: what is left of the request's; ``None`` when it has no limit.
     :param files: paths of the files that this response's commands have made so far.
+    :param settings: what else the request says of how to answer, and is not null: ``temperature``, ``top_p``,
+        ``parallel_tool_calls``, ``reasoning`` (``effort`` and ``summary``) and ``verbosity``.
     """
 
     instructions: str | None
@@ -99,6 +102,7 @@ class Turn:
     model: str
     max_output_tokens: int | None = None
     files: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Model(Protocol):

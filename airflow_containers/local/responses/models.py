@@ -27,6 +27,7 @@ UNSTORED_SECONDS = 600.0
 UNFINISHED = ("queued", "in_progress")
 
 _COLUMNS = "id, created, completed, expires, status, previous_id, request, input, output, result"
+_HIDDEN = frozenset({"include", "stream", "settings"})
 _OUTPUTS = "code_interpreter_call.outputs"
 
 
@@ -36,7 +37,7 @@ class StoredResponse:
 
     :param created: Unix time in seconds, with fractions; so are the other times.
     :param expires: when one is forgotten that is not to be stored.
-    :param request: what answers repeat of the request, and ``include`` and ``stream``.
+    :param request: what answers repeat of the request, with its ``include``, ``stream`` and ``settings``.
     :param input: items of this request.
     :param output: items, as far as there are.
     :param usage: tokens in and out.
@@ -260,7 +261,7 @@ def show(response: StoredResponse, include: Sequence[str] = ()) -> dict[str, Any
 
     :param include: what is shown beyond that, besides what the request asked for.
     """
-    request = {key: value for key, value in response.request.items() if key not in {"include", "stream"}}
+    request = {key: value for key, value in response.request.items() if key not in _HIDDEN}
     wanted = {*include, *response.request["include"]}
     usage = None
     if response.usage is not None:

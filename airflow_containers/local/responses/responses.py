@@ -184,8 +184,17 @@ def _kept_request(body: dict[str, Any]) -> dict[str, Any]:
     kept["reasoning"] = {"effort": None, "summary": None, **body.get("reasoning", {})}
     kept["text"] = {"verbosity": "medium", **body.get("text", {})} | {"format": {"type": "text"}}
     tier = body.get("service_tier", "auto")
+    kept["settings"] = _settings(body)
     kept["service_tier"] = {"auto": "default", "fast": "priority"}.get(tier, tier)
     return kept
+
+
+def _settings(body: dict[str, Any]) -> dict[str, Any]:
+    """What the model is told of how to answer; nothing that the request does not say."""
+    said = {name: body.get(name) for name in ("temperature", "top_p", "parallel_tool_calls")}
+    reasoning = {name: value for name, value in body.get("reasoning", {}).items() if value is not None}
+    said |= {"reasoning": reasoning or None, "verbosity": body.get("text", {}).get("verbosity")}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _query(request: ApiRequest, schema: Object) -> tuple[dict[str, Any], list[str]]:

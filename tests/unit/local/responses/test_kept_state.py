@@ -19,8 +19,7 @@ def test_state_of_version_2_is_taken_over(tmp_path: Path) -> None:
         server.stop()
         with sqlite3.connect(tmp_path / "state.db") as db:
             db.executescript(
-                "DROP TABLE responses; ALTER TABLE container_files DROP COLUMN stamp;"
-                "PRAGMA user_version = 2;"
+                "DROP TABLE responses; ALTER TABLE container_files DROP COLUMN stamp;PRAGMA user_version = 2;"
             )
         db.close()
         server.start()
