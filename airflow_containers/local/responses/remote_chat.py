@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_containers.local.responses.model import ModelError, Turn, Usage
@@ -47,7 +47,7 @@ def request(turn: Turn, model: str, extra: Sequence[Calls] = ()) -> dict[str, An
         body["tool_choice"] = _tool_choice(turn.tool_choice)
     if turn.max_output_tokens is not None:
         body["max_completion_tokens"] = turn.max_output_tokens
-    return body
+    return {**body, **_settings(turn.settings, has_tools=bool(offered))}
 
 
 def read(payload: dict[str, Any]) -> Reply:
@@ -72,6 +72,14 @@ def read(payload: dict[str, Any]) -> Reply:
         if isinstance(reason, str)
         else None,
     )
+
+
+def _settings(given: Mapping[str, Any], *, has_tools: bool) -> dict[str, Any]:
+    # A summary of the reasoning has no place in this API: its answers have no reasoning.
+    names = ["temperature", "top_p", "verbosity", *(["parallel_tool_calls"] if has_tools else [])]
+    settings = {name: given[name] for name in names if name in given}
+    effort = given.get("reasoning", {}).get("effort")
+    return settings if effort is None else {**settings, "reasoning_effort": effort}
 
 
 def _tool_choice(choice: str) -> Any:

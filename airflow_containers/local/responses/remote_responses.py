@@ -41,6 +41,10 @@ def request(turn: Turn, model: str, extra: Sequence[Calls] = ()) -> dict[str, An
         body["tool_choice"] = _tool_choice(turn.tool_choice)
     if turn.max_output_tokens is not None:
         body["max_output_tokens"] = turn.max_output_tokens
+    names = ("temperature", "top_p", "parallel_tool_calls", "reasoning")
+    body |= {name: turn.settings[name] for name in names if name in turn.settings}
+    if "verbosity" in turn.settings:
+        body["text"] = {"verbosity": turn.settings["verbosity"]}
     return body
 
 

@@ -148,6 +148,29 @@ async def test_the_prompt_has_instructions_container_and_skills(
     assert 50 == server.bodies[0][limit]
 
 
+async def test_settings_are_handed_on(server: ModelServer, connect: Connect) -> None:
+    """What a request says of how to answer has its own names in each API."""
+    settings = {"temperature": 0.5, "top_p": 0.9, "parallel_tool_calls": False, "verbosity": "low"}
+    asked = turn(settings={**settings, "reasoning": {"effort": "low", "summary": "auto"}})
+    server.plan(chat("A."), response(message("B.")), chat("C."), chat("D."))
+
+    await connect(api="chat").next(asked)
+    await connect(api="responses").next(asked)
+    await connect(api="chat").next(turn(settings=settings, tools=frozenset()))
+    await connect(api="chat").next(turn())
+
+    known = {*settings, "reasoning", "reasoning_effort", "text"}
+    first, second, third, last = (
+        {name: value for name, value in body.items() if name in known} for body in server.bodies
+    )
+    assert {**settings, "reasoning_effort": "low"} == first
+    del settings["verbosity"]
+    reasoning = {"effort": "low", "summary": "auto"}
+    assert {**settings, "reasoning": reasoning, "text": {"verbosity": "low"}} == second
+    assert {"temperature": 0.5, "top_p": 0.9, "verbosity": "low"} == third
+    assert {} == last
+
+
 @pytest.mark.parametrize("api", BOTH)
 async def test_history_becomes_calls_and_their_outputs(
     api: str, server: ModelServer, connect: Connect
