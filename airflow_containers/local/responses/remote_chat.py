@@ -38,7 +38,7 @@ def request(turn: Turn, model: str, extra: Sequence[Calls] = ()) -> dict[str, An
     prompt = system_prompt(turn)
     if prompt:
         messages.append({"role": "system", "content": prompt})
-    for entry in [*conversation(turn.items), *extra]:
+    for entry in [*conversation(turn.items, has_container=bool(turn.tools)), *extra]:
         messages += _calls(entry) if isinstance(entry, Calls) else [_message(entry)]
     body: dict[str, Any] = {"model": model, "messages": messages}
     offered = functions(turn.tools)

@@ -49,9 +49,10 @@ class Calls:
     closed: bool = False
 
 
-def conversation(items: Iterable[dict[str, Any]]) -> list[Message | Calls]:
+def conversation(items: Iterable[dict[str, Any]], *, has_container: bool = True) -> list[Message | Calls]:
     """Return messages and calls, each call with its output, in the order of the items.
 
+    :param has_container: whether there is one, which the Files of messages are in.
     :raises ModelError: for an item that a model cannot be told of.
     """
     items = list(items)
@@ -63,7 +64,7 @@ def conversation(items: Iterable[dict[str, Any]]) -> list[Message | Calls]:
     for item in items:
         kind = item.get("type", "message")
         if kind == "message":
-            found.append(Message(item["role"], _parts(item["content"])))
+            found.append(Message(item["role"], _parts(item["content"], has_container=has_container)))
         elif kind == "shell_call":
             _calls(found).calls.append(_shell(item, outputs[item["call_id"]]))
         elif kind == "code_interpreter_call":
@@ -88,10 +89,21 @@ def text_of(parts: Iterable[dict[str, Any]]) -> str | None:
     return "\n".join(texts)
 
 
-def _parts(content: object) -> tuple[dict[str, Any], ...]:
+def _parts(content: object, *, has_container: bool) -> tuple[dict[str, Any], ...]:
     if isinstance(content, str):
         return ({"type": "input_text", "text": content},)
-    return tuple(content) if isinstance(content, list) else ()
+    parts = content if isinstance(content, list) else ()
+    return tuple(_attached(part) if has_container and _is_file(part) else part for part in parts)
+
+
+def _is_file(part: dict[str, Any]) -> bool:
+    """Whether a part is a File by its id, which means nothing to the model's server."""
+    return part.get("type") == "input_file" and not (part.get("file_data") or part.get("file_url"))
+
+
+def _attached(part: dict[str, Any]) -> dict[str, Any]:
+    text = f"[The file {part.get('file_id')} is attached: it is in the container, in /mnt/data.]"
+    return {"type": "input_text", "text": text}
 
 
 def _calls(found: list[Message | Calls]) -> Calls:

@@ -28,7 +28,7 @@ def request(turn: Turn, model: str, extra: Sequence[Calls] = ()) -> dict[str, An
     :raises ModelError: for what a model cannot be told.
     """
     items: list[dict[str, Any]] = []
-    for entry in [*conversation(turn.items), *extra]:
+    for entry in [*conversation(turn.items, has_container=bool(turn.tools)), *extra]:
         items += _calls(entry) if isinstance(entry, Calls) else [_message(entry)]
     # The conversation is kept here, so nothing need be kept there.
     body: dict[str, Any] = {"model": model, "input": items, "store": False}

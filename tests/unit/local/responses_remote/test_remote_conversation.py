@@ -248,7 +248,7 @@ async def test_long_outputs_lose_their_middle(api: str, server: ModelServer, con
 
 
 async def test_pictures_and_files_are_handed_on(server: ModelServer, connect: Connect) -> None:
-    """What both APIs can carry arrives; an id of a file, which means nothing there, is refused."""
+    """What both APIs can carry arrives; an id of a file is refused where there is no container."""
     image = {"type": "input_image", "image_url": "data:image/png;base64,AA==", "detail": "low"}
     file = {"type": "input_file", "file_data": "data:text/plain;base64,AA==", "filename": "a.txt"}
     text = {"type": "input_text", "text": "Look."}
@@ -264,7 +264,22 @@ async def test_pictures_and_files_are_handed_on(server: ModelServer, connect: Co
     by_id = {"type": "message", "role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}
     for api in BOTH:
         with pytest.raises(ModelError, match="content of type 'input_file' cannot be handed to"):
-            await connect(api=api).next(turn(by_id))
+            await connect(api=api).next(turn(by_id, tools=frozenset()))
+
+
+@pytest.mark.parametrize("api", BOTH)
+async def test_files_by_id_are_said_to_be_in_the_container(
+    api: str, server: ModelServer, connect: Connect
+) -> None:
+    """The local server has copied them there; their ids mean nothing to the model's server."""
+    server.plan(says(api, "Yes."))
+    parts = [{"type": "input_text", "text": "Look."}, {"type": "input_file", "file_id": "file-1"}]
+
+    await connect(api=api).next(turn({"type": "message", "role": "user", "content": parts}))
+
+    body = server.bodies[0]
+    last = (body["messages"] if api == "chat" else body["input"])[-1]
+    assert "Look.\n[The file file-1 is attached: it is in the container, in /mnt/data.]" == last["content"]
 
 
 async def test_developers_are_systems_in_chat(server: ModelServer, connect: Connect) -> None:
