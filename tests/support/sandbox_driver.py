@@ -295,6 +295,8 @@ async def _serve(options: argparse.Namespace) -> None:
             task = asyncio.create_task(run(order))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
+            # It is ordered before what comes next.
+            await asyncio.sleep(0)
         elif order["op"] == "kill":
             sandbox.kill(order["container"], order.get("reason", "deleted"))
             say(order["number"], left=processes(order["marker"]))

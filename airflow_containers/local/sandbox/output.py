@@ -12,7 +12,7 @@ class Output:
     """Reads one pipe in the loop that runs.
 
     :param limit: bytes that are kept; the rest is read and dropped.
-    :ivar writer: the end for the command, the caller's to close.
+    :ivar writer: the end for the command.
     """
 
     def __init__(self, limit: int) -> None:
@@ -22,7 +22,6 @@ class Output:
         self._loop = asyncio.get_running_loop()
         self._reader, self.writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._reader, False)
-        self._is_open = True
         self._loop.add_reader(self._reader, self._read)
 
     def _read(self) -> bool:
@@ -31,24 +30,35 @@ class Output:
         except BlockingIOError:
             return False
         if not piece:
-            self._close()
+            self._close_reader()
             return False
         self._total += len(piece)
         self._kept += piece[: max(self._limit - len(self._kept), 0)]
         return True
 
-    def _close(self) -> None:
-        if self._is_open:
-            self._is_open = False
+    def close_writer(self) -> None:
+        """Leave the writing to the command."""
+        if self.writer >= 0:
+            os.close(self.writer)
+            self.writer = -1
+
+    def _close_reader(self) -> None:
+        if self._reader >= 0:
             self._loop.remove_reader(self._reader)
             os.close(self._reader)
+            self._reader = -1
+
+    def close(self) -> None:
+        """Read no more."""
+        self.close_writer()
+        self._close_reader()
 
     def finish(self) -> tuple[bytes, bool]:
         """Read what the pipe still has, when nobody writes any more.
 
         :returns: what was kept, and whether there was more.
         """
-        while self._is_open and self._read():
+        self.close_writer()
+        while self._reader >= 0 and self._read():
             pass
-        self._close()
         return bytes(self._kept), self._total > self._limit

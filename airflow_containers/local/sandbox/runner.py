@@ -25,6 +25,7 @@ _START_TIME = 30
 _KILL_TIME = 3.0
 _KILLED = 137
 _LIMITS = Limits()
+_NEVER_RAN = {"signal": 9, "exit_code": None, "memory": False, "reason": None}
 
 
 class _Run:
@@ -40,8 +41,15 @@ class _Run:
         self.stderr = Output(limit)
         self.ended: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.reason: str | None = None
+        self.is_ordered = False
+
+    def close(self) -> None:
+        """Read no more."""
+        self.stdout.close()
+        self.stderr.close()
 
     def end(self, message: dict[str, Any]) -> None:
+        """Take what the launcher says of its end."""
         if not self.ended.done():
             self.ended.set_result(message)
 
@@ -117,7 +125,6 @@ class Sandbox:
         """
         if self.report.problem is not None:
             raise SandboxUnavailableError(self.report.problem)
-        await self._ensure_launcher()
         start = time.monotonic()
         limit = self._limits.output_bytes
         if command.max_output_bytes is not None:
@@ -129,17 +136,25 @@ class Sandbox:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(command.timeout, self._end, number, "timeout")
         try:
-            await self._order(number, run)
+            # Without a pause where it can be: `kill` is for what was ordered before it.
+            if self._hello is None or not self._hello.done():
+                await self._ensure_launcher()
+            if run.reason is None:
+                await self._order(number, run)
+            else:
+                run.end(_NEVER_RAN)
             message = await run.ended
+            stdout, stdout_truncated = run.stdout.finish()
+            stderr, stderr_truncated = run.stderr.finish()
         except BaseException:
+            # The caller goes, or nothing can run; what was ordered is forgotten when its end is told.
             self._end(number, "deleted")
             raise
         finally:
             timer.cancel()
-            stdout, stdout_truncated = run.stdout.finish()
-            stderr, stderr_truncated = run.stderr.finish()
-            if run.ended.done():
-                del self._runs[number]
+            run.close()
+            if run.ended.done() and not run.ended.cancelled() or not run.is_ordered:
+                self._runs.pop(number, None)
         ended, exit_code, reason = _judge(run, message, stderr)
         return Outcome(
             stdout=stdout,
@@ -227,12 +242,16 @@ class Sandbox:
             "listen": command.listen is not None,
             "folders": outside[:2],
         }
-        fds = [channel.in_memory(json.dumps(payload).encode()), run.stdout.writer, run.stderr.writer]
+        fds = [channel.in_memory(json.dumps(payload).encode())]
         try:
-            stdin = channel.in_memory(command.stdin) if command.stdin else os.open(os.devnull, os.O_RDONLY)
-            fds.insert(1, stdin)
-            await self._send(order, tuple(fds))
+            fds.append(
+                channel.in_memory(command.stdin) if command.stdin else os.open(os.devnull, os.O_RDONLY)
+            )
+            run.is_ordered = True
+            await self._send(order, (*fds, run.stdout.writer, run.stderr.writer))
         finally:
+            run.stdout.close_writer()
+            run.stderr.close_writer()
             for fd in fds:
                 os.close(fd)
 
@@ -340,7 +359,7 @@ class Sandbox:
         self._hello = None
         for number, run in list(self._runs.items()):
             run.reason = run.reason or "launcher"
-            run.end({"signal": 9, "exit_code": None, "memory": False, "reason": None})
+            run.end(_NEVER_RAN)
             if run.ended.cancelled():
                 del self._runs[number]
 
