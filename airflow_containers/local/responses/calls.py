@@ -53,6 +53,11 @@ class Caller:
         self._left = MAX_OUTPUT
         self._call_ids = {item.get("call_id") for item in (*run.history, *run.response.input)}
 
+    @property
+    def output(self) -> int:
+        """Characters of output so far."""
+        return MAX_OUTPUT - self._left
+
     async def make(self, call: ShellCall | CodeCall) -> None:
         """Carry out a call, with its items and events.
 

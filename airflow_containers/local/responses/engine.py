@@ -28,6 +28,9 @@ MAX_TEXT = 1 << 20
 
 MAX_CITATIONS = 100
 
+MAX_SAVED = 256 << 10
+"""Characters of output up to which a response that runs is saved after each turn."""
+
 _STOPPED = "The server was stopped while this response ran."
 _BROKEN = "The server had an error while processing your request. Sorry about that!"
 
@@ -222,7 +225,9 @@ class Engine:
                 self._say(run, step.text)
                 return step.cut
             await self._use(run, caller, step, limit)
-            self.backend.save(response)
+            if caller.output <= MAX_SAVED:
+                # For what is left after a crash; writing much again and again would hold up everybody.
+                self.backend.save(response)
         raise ModelError(f"The model has no answer after {MAX_TURNS} turns.")
 
     async def _use(self, run: Run, caller: Caller, step: Use, limit: int) -> None:
@@ -251,6 +256,7 @@ class Engine:
             skills=skills,
             model=run.response.model,
             max_output_tokens=tokens_left,
+            own=len(run.history),
             settings=request["settings"],
             files=tuple(path for _, path in run.files.values()),
         )

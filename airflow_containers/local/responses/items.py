@@ -10,6 +10,9 @@ from airflow_containers.local.sandbox.commands import Outcome
 KILLED = 137
 """Exit code of what was killed without leaving one: that of a shell for SIGKILL."""
 
+_REASONS = {"deleted": "the container is gone"}
+"""Reasons in other words: a container that has expired ends its commands as one that was deleted."""
+
 _WORST = 4
 """Bytes of a character in UTF-8, at most."""
 
@@ -113,7 +116,8 @@ def texts(outcome: Outcome, limit: int) -> tuple[str, str]:
     stderr = _decode(outcome.stderr, is_cut=outcome.stderr_truncated)
     if outcome.ended == "killed":
         gap = "" if not stderr or stderr.endswith("\n") else "\n"
-        stderr += f"{gap}Killed{f': {outcome.reason}' if outcome.reason else ''}\n"
+        reason = _REASONS.get(outcome.reason or "", outcome.reason)
+        stderr += f"{gap}Killed{f': {reason}' if reason else ''}\n"
     if len(stdout) + len(stderr) > limit:
         half = limit // 2
         stdout = stdout[: max(limit - half, limit - len(stderr))]

@@ -90,6 +90,7 @@ class Turn:
     :param model: name in the request; empty when it has none.
     :param max_output_tokens: what is left of the request's; ``None`` when it has no limit.
     :param files: paths of the files that this response's commands have made so far.
+    :param own: where in ``items`` those of this request begin; what is before was dealt with earlier.
     :param settings: what else the request says of how to answer, and is not null: ``temperature``, ``top_p``,
         ``parallel_tool_calls``, ``reasoning`` (``effort`` and ``summary``) and ``verbosity``.
     """
@@ -102,6 +103,7 @@ class Turn:
     model: str
     max_output_tokens: int | None = None
     files: tuple[str, ...] = ()
+    own: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 

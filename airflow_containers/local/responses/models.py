@@ -203,19 +203,22 @@ class ResponseBackend:
     def history(self, response_id: str | None) -> list[dict[str, Any]]:
         """All items up to and with a response, oldest first; none for ``None``.
 
+        Where they are more than a model is given, the oldest are missing; :func:`fit` refuses the rest then,
+        or cuts it.
+
         :raises PreviousResponseNotFoundError: when it, or one before it, is not there.
         :raises PreviousResponseNotDoneError: when it still runs.
         """
         turns: list[list[dict[str, Any]]] = []
-        seen: set[str] = set()
-        while response_id is not None and response_id not in seen:
-            seen.add(response_id)
+        left = MAX_CONTEXT
+        while response_id is not None and left >= 0:
             found = self._find(response_id)
             if found is None:
                 raise PreviousResponseNotFoundError(response_id)
             if not found.is_done:
                 raise PreviousResponseNotDoneError(response_id)
             turns.append(found.input + found.output)
+            left -= sum(map(_size, turns[-1]))
             response_id = found.previous_id
         return [item for turn in reversed(turns) for item in turn]
 

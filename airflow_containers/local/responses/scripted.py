@@ -22,11 +22,11 @@ class ScriptedModel:
     """Runs exactly the fenced ``sh``, ``bash`` and ``python`` blocks of the last user message, in order.
 
     Each block is a call of its own, in a turn of its own, and all are run whatever comes out of them; user
-    messages that follow each other count as one. Shell blocks need the ``shell`` tool. Python blocks are
-    run by ``code_interpreter`` where there is one, else by ``python3`` in the shell. Behind the language, a
-    block may have ``timeout_ms=…`` and ``max_output_length=…``, and ``parallel`` to run each of its lines as
-    a command of its own. Nothing else in the input, and no instructions, change what is done. Tokens are
-    counted as four bytes each.
+    messages that follow each other count as one, and those of earlier responses never do. Shell blocks need
+    the ``shell`` tool. Python blocks are run by ``code_interpreter`` where there is one, else by ``python3``
+    in the shell. Behind the language, a block may have ``timeout_ms=…`` and ``max_output_length=…``, and
+    ``parallel`` to run each of its lines as a command of its own. Nothing else in the input, and no
+    instructions, change what is done. Tokens are counted as four bytes each.
     """
 
     name = NAME
@@ -36,7 +36,7 @@ class ScriptedModel:
 
         :raises ModelError: when a tool must be called and there is nothing to call it for.
         """
-        blocks, done = _read(turn.items)
+        blocks, done = _read(turn.items[turn.own :])
         runnable = [block for block in blocks if _tool(block, turn) is not None]
         spent = sum(_tokens(text) for item in turn.items for text in _texts(item))
         if turn.tool_choice not in {"auto", "none"} and not runnable and not done:

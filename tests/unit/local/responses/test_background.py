@@ -130,6 +130,20 @@ def test_what_is_not_to_be_stored_is_forgotten_later(
         client.responses.retrieve(made.id)
 
 
+def test_a_container_that_expires_fails_it(
+    client: openai.OpenAI, containers_server: LocalServer, ask: Ask, container: str
+) -> None:
+    """What runs for longer than its container lives is killed."""
+    made = ask(f"{sh(LONG)}\n{sh('echo next')}", background=True)
+    until(lambda: _has_begun(client, container))
+
+    containers_server.advance_clock(1201)
+    done = until_done(client, made.id)
+
+    assert ("failed", "Container is expired.") == (done.status, done.error.message if done.error else "")
+    assert 137 == outputs(done)[0].outcome.exit_code
+
+
 def test_a_container_that_goes_fails_it(client: openai.OpenAI, ask: Ask, container: str) -> None:
     """The reason is the container's own; the command that ran was killed."""
     made = ask(f"{sh(LONG)}\n{sh('echo next')}", background=True)
@@ -141,7 +155,7 @@ def test_a_container_that_goes_fails_it(client: openai.OpenAI, ask: Ask, contain
     assert ("failed", "server_error") == (done.status, done.error.code if done.error else None)
     assert f"Container with id '{container}' not found." == (done.error.message if done.error else "")
     assert 137 == outputs(done)[0].outcome.exit_code
-    assert "deleted" in outputs(done)[0].stderr
+    assert "Killed: the container is gone\n" == outputs(done)[0].stderr
 
 
 def test_a_running_response_is_no_previous_one(client: openai.OpenAI, ask: Ask) -> None:
@@ -163,7 +177,7 @@ def test_what_ran_when_the_server_ended_has_failed(tmp_path: Path, end: str) -> 
             tools: Any = [shell_in(container)]
             done = client.responses.create(model="m", input=sh("echo 1"), tools=tools)
             ran = client.responses.create(
-                model="m", input=f"{sh('echo 1')}\n{sh(LONG)}", tools=tools, background=True
+                model="m", input=f"{sh('echo 1; echo 1 >> log')}\n{sh(LONG)}", tools=tools, background=True
             )
             until(lambda: _has_begun(client, container))
         getattr(server, end)()
@@ -171,12 +185,16 @@ def test_what_ran_when_the_server_ended_has_failed(tmp_path: Path, end: str) -> 
         with client_of(server) as client:
             after = strict(client.responses.retrieve(ran.id))
             kept = client.responses.retrieve(done.id)
+            again: Any = client.responses.create(
+                model="m", input=sh("cat log"), tools=tools, previous_response_id=ran.id
+            )
         errors = [line for line in server.stderr.splitlines() if not line.startswith("commands")]
 
     assert ("failed", "server_error") == (after.status, after.error.code if after.error else None)
     assert "was stopped while" in (after.error.message if after.error else "")
     assert ["1\n"] == [found.stdout for found in outputs(after)]
     assert done.to_dict() == kept.to_dict()
+    assert ["1\n"] == [found.stdout for found in outputs(again)]
     assert [] == errors
 
 

@@ -60,6 +60,13 @@ async def test_only_the_last_user_messages_count() -> None:
     assert ["one", "two"] == [first.calls[0].commands[0], second.calls[0].commands[0]]
 
 
+async def test_what_an_earlier_response_was_asked_is_never_run() -> None:
+    """Not even where it has left no trace, so that the old and the new message follow each other."""
+    answer = await _next(_message("```sh\nold\n```"), _message("```sh\nnew\n```"), own=1)
+
+    assert (ShellCall(("new",)),) == answer.calls
+
+
 @pytest.mark.parametrize("role", ["system", "developer", "assistant"])
 async def test_only_a_user_has_things_run(role: str) -> None:
     """Blocks of other roles are text."""
