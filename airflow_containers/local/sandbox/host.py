@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -59,6 +60,19 @@ class HostReport:
     problem: str | None = None
     notes: tuple[str, ...] = ()
 
+    def summary(self) -> str:
+        """Say in one line how commands are isolated, or why there are none."""
+        if self.problem is not None:
+            return f"commands: none can run: {' '.join(self.problem.split())}"
+        whose = {True: "of the container", False: "of each process"}
+        number = {True: "of the container", False: "of each command"}
+        parts = (
+            f"memory {whose[self.memory != 'rlimit']} bounded by {self.memory}",
+            f"processes {number[self.processes != 'rlimit']} by {self.processes}",
+            "system calls filtered" if self.seccomp else "system calls not filtered",
+        )
+        return f"commands: isolated by bubblewrap {self.bubblewrap_version}, {', '.join(parts)}"
+
     def as_dict(self) -> dict[str, Any]:
         """Return it for JSON."""
         return {**asdict(self), "notes": list(self.notes)}
@@ -89,9 +103,10 @@ class Preparation:
     def recipe(self, staged: int) -> Recipe:
         """How to make a sandbox.
 
-        :param staged: how many folders and files are put in reach before those of :attr:`stage`.
+        :param staged: how many folders and files are put in reach before :attr:`stage`.
         """
-        assert self.bubblewrap is not None
+        if self.bubblewrap is None:
+            raise ValueError("there is no bubblewrap")
         python = f"{STAGE}/{staged}" if self.python and self.uid is not None else self.python
         known = _recipes.get(key := (self.bubblewrap.version, self.filter is not None, python))
         if known is None:
@@ -102,24 +117,41 @@ class Preparation:
 _recipes: dict[tuple[tuple[int, ...], bool, str | None], Recipe] = {}
 
 
+def user_of_commands() -> int | None:
+    """The user that commands run as when the server is root, and not one of the many roots without other users."""
+    if os.geteuid() != 0:
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        for name in ("uid_map", "gid_map"):
+            rows = [
+                line.split() for line in Path("/proc/self", name).read_text(encoding="ascii").splitlines()
+            ]
+            if not any(int(row[0]) <= _UID < int(row[0]) + int(row[2]) for row in rows):
+                return None
+    return _UID
+
+
 def prepare(*, enabled: bool) -> Preparation:
     """Find out what can be found out without a command.
 
     :param enabled: whether commands may run at all.
     """
     if not enabled:
-        return Preparation(HostReport(problem="commands are switched off for this server (--no-sandbox)"))
+        return Preparation(HostReport(problem="commands are switched off (--no-sandbox)"))
     if not linux.supported():
         problem = "commands need bubblewrap, which needs Linux on x86-64, ARM or RISC-V with 64 bits"
         return Preparation(HostReport(problem=problem))
     is_root = os.geteuid() == 0
-    program, problem = find_bubblewrap()
+    uid = user_of_commands()
+    program, missing = find_bubblewrap()
     if program is None:
-        return Preparation(HostReport(runs_as_root=is_root, problem=problem))
+        return Preparation(HostReport(runs_as_root=is_root, problem=missing))
     rules, no_rules = build_filter()
     python, python_note = own_python()
     notes = [f"system calls are not filtered: {no_rules}"] if no_rules else []
     notes += [python_note] if python_note else []
+    if is_root and uid is None:
+        notes.append("this root has no other users; files that commands write belong to it")
     report = HostReport(
         bubblewrap=program.path,
         bubblewrap_version=".".join(map(str, program.version)),
@@ -128,7 +160,7 @@ def prepare(*, enabled: bool) -> Preparation:
         seccomp=rules is not None,
         notes=tuple(notes),
     )
-    return Preparation(report, _UID if is_root else None, program, rules, python)
+    return Preparation(report, uid, program, rules, python)
 
 
 async def try_out(sandbox: Sandbox, report: HostReport) -> HostReport:
@@ -147,7 +179,7 @@ async def try_out(sandbox: Sandbox, report: HostReport) -> HostReport:
     if report.processes == "rlimit":
         notes.append("the number of processes is bounded for each command, not for a container as a whole")
     folder = Path(tempfile.mkdtemp(prefix="airflow-containers-trial-"))
-    problem = None
+    problem: str | None = None
     try:
         for name in ("data", "tmp"):
             (folder / name).mkdir()
@@ -167,6 +199,8 @@ async def try_out(sandbox: Sandbox, report: HostReport) -> HostReport:
             problem = f"a trial command failed: {outcome.stderr.decode(errors='replace').strip() or outcome}"
     except SandboxUnavailableError as error:
         problem = f"{error}{_switches()}"
+    except OSError as error:
+        problem = f"a trial command could not be given: {error}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return dataclasses.replace(report, problem=problem, notes=tuple(notes))

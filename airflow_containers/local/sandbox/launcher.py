@@ -13,6 +13,7 @@ that runs and removes its control groups; when it is killed itself, the kernel k
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -29,6 +30,7 @@ from airflow_containers.local.sandbox import cgroups, channel, disk, linux
 from airflow_containers.local.sandbox.spare import Settings, live
 
 _SPARES = 2
+_ENDED = {"event": "ended", "signal": None, "exit_code": None, "memory": False, "reason": None}
 _KILL_TIME = 2.0
 """Seconds that killed processes get to be gone."""
 
@@ -87,6 +89,7 @@ class Launcher:
         self._spares: deque[_Child] = deque()
         self._containers: dict[str, _Container] = {}
         self._made = 0
+        self._user = (os.geteuid(), os.getegid())
         self._is_busy = False
         self._watcher: socket.socket | None = None
         self._watcher_pid = 0
@@ -138,11 +141,17 @@ class Launcher:
             while not self._is_ending:
                 # One at a time: the handler of one may close another's descriptor, and its number is given anew.
                 self._handlers[self._poll.poll()[0][0]]()
-                if self._is_busy and not self._is_ending:
-                    while len(self._spares) < _SPARES:
-                        self._spares.append(self._fork())
+                self._refill()
         finally:
             self._end()
+
+    def _refill(self) -> None:
+        while self._is_busy and not self._is_ending and len(self._spares) < _SPARES:
+            try:
+                self._spares.append(self._fork())
+            except OSError:
+                # The next command is told why.
+                self._is_busy = False
 
     def _watch(self, fd: int, handler: Callable[[], None]) -> None:
         self._handlers[fd] = handler
@@ -220,9 +229,19 @@ class Launcher:
             group = cgroups.Group(self._hierarchies, str(self._made))
         ours, theirs = channel.pair()
         status_read, status_write = os.pipe2(os.O_CLOEXEC)
-        pid = linux.clone(self._settings.namespaces)
+        try:
+            pid = linux.clone(self._settings.namespaces)
+        except OSError:
+            ours.close()
+            theirs.close()
+            os.close(status_read)
+            os.close(status_write)
+            if group:
+                group.remove()
+            raise
         if not pid:
-            live(self._settings, theirs, status_write, group.entrances if group else [], self._bounds)
+            entrances = group.entrances if group else []
+            live(self._settings, theirs, status_write, entrances, self._bounds, self._user)
             os._exit(1)
         theirs.close()
         os.close(status_write)
@@ -233,7 +252,13 @@ class Launcher:
 
     def _start(self, order: dict[str, Any], fds: list[int]) -> None:
         self._is_busy = True
-        child = self._spares.popleft() if self._spares else self._fork()
+        try:
+            child = self._spares.popleft() if self._spares else self._fork()
+        except OSError as error:
+            self._is_busy = False
+            text = "no more user namespaces can be made" if error.errno == errno.ENOSPC else str(error)
+            self._send({**_ENDED, "id": order["id"], "error": text})
+            return
         child.number, child.container = order["id"], order["container"]
         container = self._containers.get(child.container)
         entrances: list[str] = []
@@ -325,7 +350,8 @@ class Launcher:
             channel.send(self._watcher, message)
 
     def _read_watcher(self) -> None:
-        assert self._watcher is not None
+        if self._watcher is None:
+            return
         received = channel.receive(self._watcher)
         if received is None:
             # Killed by somebody. Without it no command may run: the next one starts another.
@@ -370,7 +396,7 @@ def _exit_code(status: int) -> int | None:
     return None
 
 
-def main(server: int, control: int, settings: str) -> None:
+def main(server: str, control: str, settings: str) -> None:
     """Run the launcher.
 
     :param server: descriptor of the channel for what may wait.
@@ -382,6 +408,6 @@ def main(server: int, control: int, settings: str) -> None:
     linux.leave_keyring()
     os.chdir("/")
     os.umask(0o022)
-    channels = [socket.socket(fileno=fd) for fd in (server, control)]
+    channels = [socket.socket(fileno=int(fd)) for fd in (server, control)]
     Launcher(channels[0], channels[1], Settings(**json.loads(settings))).run()
     sys.exit(0)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from airflow_containers.local.sandbox import channel
 from airflow_containers.local.sandbox.bubblewrap import Sources
 from airflow_containers.local.sandbox.commands import Command, Limits, Outcome, SandboxUnavailableError
-from airflow_containers.local.sandbox.host import HostReport, Preparation, prepare, try_out
+from airflow_containers.local.sandbox.host import HostReport, Preparation, prepare, try_out, user_of_commands
 from airflow_containers.local.sandbox.output import Output
 from airflow_containers.local.sandbox.spare import STAGE, Settings
 
@@ -66,7 +66,7 @@ class Sandbox:
 
     def __init__(self, *, limits: Limits = _LIMITS, cgroups: bool = True, enabled: bool = True) -> None:
         self.report = HostReport(problem="the sandbox was not started")
-        self.uid: int | None = None
+        self.uid = user_of_commands()
         self._limits = limits
         self._cgroups = cgroups
         self._is_enabled = enabled
@@ -77,13 +77,13 @@ class Sandbox:
         self._hello: asyncio.Future[dict[str, Any]] | None = None
         self._runs: dict[int, _Run] = {}
         self._last = 0
+        self._sending: set[asyncio.Future[None]] = set()
         self._starting = asyncio.Lock()
 
     async def start(self) -> None:
         """Start the launcher and inspect the host; the report says whether commands can run."""
         self._preparation = preparation = await asyncio.to_thread(prepare, enabled=self._is_enabled)
         self.report = preparation.report
-        self.uid = preparation.uid
         if self.report.problem is not None:
             return
         try:
@@ -143,18 +143,20 @@ class Sandbox:
                 await self._order(number, run)
             else:
                 run.end(_NEVER_RAN)
-            message = await run.ended
+            message = await asyncio.shield(run.ended)
             stdout, stdout_truncated = run.stdout.finish()
             stderr, stderr_truncated = run.stderr.finish()
         except BaseException:
-            # The caller goes, or nothing can run; what was ordered is forgotten when its end is told.
-            self._end(number, "deleted")
+            # The caller goes, or nothing can run.
+            self._end(number, "cancelled")
+            if run.is_ordered:
+                # When it has gone, nothing of the command runs any more.
+                await asyncio.wait([run.ended], timeout=_KILL_TIME)
             raise
         finally:
             timer.cancel()
             run.close()
-            if run.ended.done() and not run.ended.cancelled() or not run.is_ordered:
-                self._runs.pop(number, None)
+            self._runs.pop(number, None)
         ended, exit_code, reason = _judge(run, message, stderr)
         return Outcome(
             stdout=stdout,
@@ -192,7 +194,9 @@ class Sandbox:
             return
         run.reason = run.reason or reason
         if self._channel is not None:
-            asyncio.ensure_future(self._send({"op": "end", "id": number}))  # noqa: RUF006 - it is short, and may be lost
+            sending = asyncio.ensure_future(self._send({"op": "end", "id": number}))
+            self._sending.add(sending)
+            sending.add_done_callback(self._sending.discard)
 
     async def _send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
         while self._channel is not None:
@@ -207,7 +211,8 @@ class Sandbox:
                 return
 
     async def _order(self, number: int, run: _Run) -> None:
-        assert self._preparation is not None
+        if self._preparation is None:
+            raise SandboxUnavailableError("the sandbox was not started")
         command = run.command
         mounts = command.mounts
         outside = [str(mounts.data), str(mounts.tmp)]
@@ -257,17 +262,15 @@ class Sandbox:
 
     async def _ensure_launcher(self) -> dict[str, Any]:
         async with self._starting:
-            if self._hello is None:
-                self._start_launcher()
-            assert self._hello is not None
+            hello = self._hello or self._start_launcher()
             try:
-                return await asyncio.wait_for(asyncio.shield(self._hello), _START_TIME)
+                return await asyncio.wait_for(asyncio.shield(hello), _START_TIME)
             except TimeoutError:
                 raise SandboxUnavailableError("the process that starts commands did not answer") from None
 
-    def _start_launcher(self) -> None:
-        assert self._preparation is not None
-        assert self._preparation.bubblewrap is not None
+    def _start_launcher(self) -> asyncio.Future[dict[str, Any]]:
+        if self._preparation is None or self._preparation.bubblewrap is None:
+            raise SandboxUnavailableError("the sandbox was not started")
         libraries = self._preparation.bubblewrap.libraries if self.uid is not None else None
         settings = Settings(
             server=os.getpid(),
@@ -286,7 +289,7 @@ class Sandbox:
         root = str(Path(__file__).resolve().parents[3])
         code = (
             f"import sys; sys.path.insert(0, {root!r}); "
-            "from airflow_containers.local.sandbox.launcher import main; main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
+            "from airflow_containers.local.sandbox.launcher import main; main(*sys.argv[1:])"
         )
         arguments = [*map(str, fds), json.dumps(dataclasses.asdict(settings))]
         # Nothing of the server's environment: it may have keys, and what is started there must not.
@@ -311,8 +314,9 @@ class Sandbox:
         control.settimeout(_KILL_TIME)
         self._channel, self._control = ours, control
         loop = asyncio.get_running_loop()
-        self._hello = loop.create_future()
+        self._hello = hello = loop.create_future()
         loop.add_reader(ours.fileno(), self._read)
+        return hello
 
     def _read(self) -> None:
         while self._channel is not None:
@@ -336,8 +340,6 @@ class Sandbox:
                     run.command.listen(listener)
             elif run is not None:
                 run.end(message)
-                if run.ended.cancelled():
-                    del self._runs[message["id"]]
 
     def _lose_launcher(self) -> None:
         if self._channel is not None:
@@ -357,11 +359,9 @@ class Sandbox:
             )
             self._hello.exception()
         self._hello = None
-        for number, run in list(self._runs.items()):
+        for run in self._runs.values():
             run.reason = run.reason or "launcher"
             run.end(_NEVER_RAN)
-            if run.ended.cancelled():
-                del self._runs[number]
 
 
 def _judge(
@@ -376,6 +376,8 @@ def _judge(
         return ("killed", _KILLED, "memory") if has_died else ("exit", exit_code, "memory")
     if message["signal"] is not None:
         return "killed", _KILLED, None
+    if "error" in message:
+        raise SandboxUnavailableError(f"the sandbox could not be made: {message['error']}")
     if exit_code is None:
         text = stderr.decode(errors="replace").strip() or "it said nothing"
         raise SandboxUnavailableError(f"the sandbox could not be made: {text}")

@@ -37,9 +37,9 @@ def build_filter() -> tuple[bytes | None, str | None]:
     :returns: the program, or ``None`` and why there is none.
     """
     try:
-        import pyseccomp
+        import pyseccomp  # type: ignore[import-untyped]
     except ImportError:
-        return None, "the package pyseccomp is missing; install airflow-containers[sandbox]"
+        return None, "the package pyseccomp is missing; pip install 'airflow-containers[sandbox]'"
     except (OSError, RuntimeError):
         return None, "libseccomp is missing; install it (Debian: libseccomp2)"
     refuse = pyseccomp.ERRNO(errno.EPERM)

@@ -8,6 +8,7 @@ into a control group - is over by then.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -62,13 +63,19 @@ class Settings:
 
 
 def live(
-    settings: Settings, orders: socket.socket, status: int, entrances: list[str], bounds: list[str]
+    settings: Settings,
+    orders: socket.socket,
+    status: int,
+    entrances: list[str],
+    bounds: list[str],
+    user: tuple[int, int],
 ) -> None:
     """Wait for a command and become it; does not return.
 
     :param orders: the order comes from there; closed when there is none any more.
     :param status: descriptor that bubblewrap writes its status to.
     :param entrances: of a control group to go into.
+    :param user: the launcher's; its number is not told in a new user namespace.
     :param bounds: ``memory`` and ``processes``, as far as no group bounds them.
     """
     stderr = -1
@@ -79,7 +86,7 @@ def live(
         linux.die_with_parent()
         cgroups.enter(entrances)
         if settings.uid is None:
-            linux.map_user(os.geteuid(), os.getegid())
+            linux.map_user(*user)
         else:
             linux.mounts_stay_here()
             linux.mount_tmpfs(STAGE)
@@ -94,8 +101,9 @@ def live(
         stderr = fds[3]
         _become(settings, orders, status, order, fds, bounds)
     except BaseException as error:  # noqa: BLE001 - nobody is above this process
+        text = "no more user namespaces can be made" if getattr(error, "errno", 0) == errno.ENOSPC else error
         with contextlib.suppress(OSError):
-            os.write(stderr if stderr >= 0 else 2, f"sandbox: {error}\n".encode())
+            os.write(stderr if stderr >= 0 else 2, f"sandbox: {text}\n".encode())
         os._exit(_FAILED)
 
 
@@ -134,7 +142,7 @@ def _become(
     payload_fd, stdin, stdout, stderr, *doors = fds
     for door in doors:
         os.write(door, b"0")
-    with open(payload_fd, "rb") as file:
+    with os.fdopen(payload_fd, "rb") as file:
         payload = json.load(file)
     program = settings.program
     if settings.uid is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -193,19 +194,26 @@ def test_death_of_the_watcher(mode: Mode) -> None:
         running = server.begin(f"sleep {MARKER}")
         wait_for()
         assert server.launcher is not None
-        for pid in descendants(server.launcher):
-            if b"sandbox.launcher" in Path(f"/proc/{pid}/cmdline").read_bytes() and _watches(pid):
-                os.kill(pid, signal.SIGKILL)
+        watcher = next(pid for pid in descendants(server.launcher) if _is_outside(pid))
+        os.kill(watcher, signal.SIGKILL)
         assert "disk" == server.outcome(running).reason
         assert b"on\n" == server.run("echo on").stdout
         assert "disk" == server.run("for n in 1 2 3; do head -c 5M /dev/zero > $n; done; sleep 5").reason
 
 
-def _watches(pid: int) -> bool:
-    """Whether it is the watcher: the spares are in namespaces of their own."""
-    return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid") and "1" not in _numbers(pid)
+def _is_outside(pid: int) -> bool:
+    """Whether a process is in no pid namespace of its own, as spares and sandboxes are."""
+    with contextlib.suppress(OSError):
+        return (
+            len(Path(f"/proc/{pid}/status").read_text().partition("NSpid:")[2].splitlines()[0].split()) == 1
+        )
+    return False
 
 
-def _numbers(pid: int) -> list[str]:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return status.partition("NSpid:")[2].splitlines()[0].split()[1:]
+def test_cancel(server: Driver) -> None:
+    """When the task that waits for a command is cancelled nothing of it runs any more at its end."""
+    running = server.begin(STAYS["daemon"])
+    wait_for()
+    left = server.answer(server.order(op="cancel", of=running, marker=MARKER))["left"]
+    assert [] == left
+    assert "error" in server.answer(running)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sandbox_driver import ROOT, SECRET, Driver
+from tests.support.sandbox_driver import ROOT, SECRET, USER, Driver
 
 HOST_PLACES = (
     "/root",
@@ -160,7 +160,7 @@ def test_owner(server: Driver) -> None:
     """Files that a command writes belong to the user that the server said, and never to root."""
     server.run("echo x > /mnt/data/owned; mkdir /mnt/data/folder")
     status = (server.folder("one") / "owned").stat()
-    expected = 65532 if server.mode.is_root else 65534 if os.geteuid() == 0 else os.geteuid()
+    expected = 65532 if server.mode.is_root else USER if os.geteuid() == 0 else os.geteuid()
     assert (expected, expected) == (status.st_uid, status.st_gid)
 
 
