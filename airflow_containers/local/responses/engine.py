@@ -41,6 +41,7 @@ class Run:
     :ivar refusal: what the container refused while the response ran, for whoever waits.
     :ivar events: so far, with their numbers; none unless the response is streamed.
     :ivar ending: status and error that it was cancelled with.
+    :ivar is_forgotten: whether nothing of it is kept any more.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Run:
         self.task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self.ending: tuple[str, str | None] | None = None
+        self.is_forgotten = False
 
     def cancel(self, status: str = "cancelled", error: str | None = None) -> None:
         """Have it end soon, with its commands, and with this status; what ends already is left alone."""
@@ -118,6 +120,7 @@ class Engine:
         self._commands = commands
         self._model = model
         self._runs: dict[str, Run] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
 
     @property
     def model_name(self) -> str:
@@ -148,20 +151,24 @@ class Engine:
         if not run.response.is_done:
             # It was cancelled before its first step.
             self._end(run, run.ending or ("failed", _STOPPED), None)
-        self._runs.pop(run.response.id, None)
+        if self._runs.get(run.response.id) is run:
+            del self._runs[run.response.id]
+        self._leaving.discard(run.running)
         run.wake()
 
     def end_all(self) -> None:
-        """Have everything end soon that runs."""
-        for run in list(self._runs.values()):
+        """Have everything end soon that runs, and forget it at once: its state is about to be removed."""
+        for run in self._runs.values():
             run.cancel()
+            run.is_forgotten = True
+            self._leaving.add(run.running)
+        self._runs.clear()
 
     async def stop(self) -> None:
         """End everything that runs, which has failed by that, and let go of the model."""
-        runs = list(self._runs.values())
-        for run in runs:
+        tasks = {run.running for run in self._runs.values()} | self._leaving
+        for run in self._runs.values():
             run.cancel("failed", _STOPPED)
-        tasks = [run.running for run in runs]
         if tasks:
             await asyncio.wait(tasks)
         close = getattr(self._model, "close", None)
@@ -199,7 +206,11 @@ class Engine:
             for index, item in enumerate(response.output)
             if item["status"] in {"in_progress", "interpreting"}
         ]
-        self.backend.end(response, end[0], error=end[1], incomplete=incomplete)
+        if run.is_forgotten:
+            # Another response may have its id by now, after the same seed.
+            response.status = end[0]
+        else:
+            self.backend.end(response, end[0], error=end[1], incomplete=incomplete)
         for index, item in unfinished:
             run.emit([events.done(index, show_item(item, response.request["include"]))])
         if run.refusal is not None and not response.in_background:
