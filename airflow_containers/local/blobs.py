@@ -108,11 +108,13 @@ class Blobs:
 
     def _hand_over(self, folder: Path) -> None:
         assert self.owner is not None  # noqa: S101 - for the type checker
-        for _, folders, files, place in os.fwalk(folder):
-            os.fchown(place, *self.owner)
-            for name in folders + files:
-                with contextlib.suppress(FileNotFoundError):
-                    os.chown(name, *self.owner, dir_fd=place, follow_symlinks=False)
+        # What is deeper than this can go belongs to a command that is over; another one does without it.
+        with contextlib.suppress(OSError, RecursionError):
+            for _, folders, files, place in os.fwalk(folder):
+                os.fchown(place, *self.owner)
+                for name in folders + files:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.chown(name, *self.owner, dir_fd=place, follow_symlinks=False)
 
     def file(self, file_id: str) -> Path:
         """The contents of a File."""

@@ -31,6 +31,9 @@ MAX_ENTRIES = 200_000
 MAX_SECONDS = 2.0
 """Time that one scan takes, and again at most the look for what it has not found."""
 
+_MAX_OPEN = 16
+"""Folders that a scan has open."""
+
 _NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
 _STEP = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | _NO_LINK
 _LIST = os.O_RDONLY | os.O_DIRECTORY | _NO_LINK
@@ -213,32 +216,39 @@ class DataFolder:
         waiting = deque([""])
         end = time.monotonic() + seconds
         left = MAX_ENTRIES
-        while waiting:
-            path = waiting.popleft()
-            try:
-                number = self._list(path)
-            except _GONE:
-                continue
-            except OSError:
-                found.left_out["unreadable"] += 1
-                continue
-            try:
+        # The last folders stay open, as the way to what is in them may be long.
+        opened: dict[str, int] = {}
+        try:
+            while waiting:
+                path = waiting.popleft()
+                try:
+                    number = opened[path] = self._list(path, opened)
+                except _GONE:
+                    continue
+                except OSError:
+                    found.left_out["unreadable"] += 1
+                    continue
                 folders, cost = _look(number, f"{path}/" if path else "", found, max_files, left, end)
-            finally:
+                waiting.extend(folders)
+                left -= cost
+                if left <= 0 or time.monotonic() > end:
+                    found.left_out["unseen"] += len(waiting) + 1
+                    break
+                if len(opened) > _MAX_OPEN:
+                    os.close(opened.pop(next(iter(opened))))
+        finally:
+            for number in opened.values():
                 os.close(number)
-            waiting.extend(folders)
-            left -= cost
-            if left <= 0 or time.monotonic() > end:
-                found.left_out["unseen"] += len(waiting) + 1
-                break
         return found
 
-    def _list(self, path: str) -> int:
+    def _list(self, path: str, opened: Mapping[str, int]) -> int:
         """A descriptor of a folder whose names can be read."""
         if not path:
             return os.open(self._path, _LIST)
-        *above, name = path.split("/")
-        with self._folder(above) as folder:
+        above, _, name = path.rpartition("/")
+        if above in opened:
+            return os.open(name, _LIST, dir_fd=opened[above])
+        with self._folder(above.split("/") if above else []) as folder:
             return os.open(name, _LIST, dir_fd=folder)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import shutil
 import sqlite3
 import threading
 import time
@@ -108,8 +107,9 @@ def test_state_of_the_first_version_is_opened(make_app: Callable[..., Driver], t
     container = make_container(first)
     first.app.close()
     with sqlite3.connect(state / "state.db") as db:
-        for table in ("container_files", "files", "uploads", "upload_parts", "skills", "skill_versions"):
-            db.execute(f"DROP TABLE {table}")
+        for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            if table not in {"meta", "containers"}:
+                db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 1")
     db.close()
     second = make_app(state)
@@ -208,16 +208,6 @@ async def test_who_is_told_that_something_is_gone_may_look(
 
     folder = tmp_path / "s"
     assert [[], []] == [list((folder / name).iterdir()) for name in ("containers", "incoming")]
-
-
-def test_more_levels_than_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that `shutil` cannot open to its end goes all the same."""
-    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
-    (tmp_path / "a" / "b" / "x").write_bytes(b"x")
-    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
-    remove_tree(tmp_path / "a")
-
-    assert [] == list(tmp_path.iterdir())
 
 
 async def test_a_request_that_is_cancelled_twice(tmp_path: Path) -> None:
