@@ -255,10 +255,13 @@ class ContainerCommands:
         self._gateway.grant(container.id, policy["allowed_domains"], secrets)
         self._granted.add(container.id)
 
-    def end(self, container_id: str) -> None:
-        """End what runs in a container that is over, and forget its secrets."""
+    def end(self, container_id: str, reason: str) -> None:
+        """End what runs in a container that is over, and forget its secrets.
+
+        :param reason: that outcomes give.
+        """
         if container_id in self._running:
-            self._sandbox.kill(container_id)
+            self._sandbox.kill(container_id, reason)
         if container_id in self._granted:
             self._granted.discard(container_id)
             self._gateway.revoke(container_id)
@@ -266,7 +269,7 @@ class ContainerCommands:
     def end_all(self) -> None:
         """End what runs in any container."""
         for container_id in {*self._running, *self._granted}:
-            self.end(container_id)
+            self.end(container_id, "deleted")
         self._gateway.log.clear()
 
     def skills(self, container_id: str) -> tuple[SkillNote, ...]:

@@ -46,12 +46,16 @@ def sleeper() -> str:
     return f"sleep {3600 + uuid4().int % 100_000}.{uuid4().int % 10**9}"
 
 
-def in_background(server: LocalServer, container: str, command: str) -> threading.Thread:
-    """Run a command, and do not care what becomes of the request."""
+def in_background(
+    server: LocalServer, container: str, command: str, reasons: list[str | None] | None = None
+) -> threading.Thread:
+    """Run a command, and do not care what becomes of the request, but for why it was ended."""
 
     def run() -> None:
         with contextlib.suppress(LocalServerError):
-            server.run(container, command, timeout=600)
+            result = server.run(container, command, timeout=600)
+            if reasons is not None:
+                reasons.append(result.reason)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -145,7 +149,9 @@ class TestEnds:
     def test_nothing_runs_on(self, end: str, server: LocalServer, client: httpx.Client, sleeper: str) -> None:
         """After the end there is no process, no byte, and the request that waited has its answer."""
         container = create(client)
-        waiting = in_background(server, container, f"(setsid {sleeper} &) ; touch started; {sleeper}")
+        reasons: list[str | None] = []
+        command = f"(setsid {sleeper} &) ; touch started; {sleeper}"
+        waiting = in_background(server, container, command, reasons)
         assert until(lambda: len(processes_with(sleeper)) >= 2)
 
         if end == "delete":
@@ -158,6 +164,7 @@ class TestEnds:
         assert until(lambda: not processes_with(sleeper), 5)
         waiting.join(10)
         assert not waiting.is_alive()
+        assert ["expired" if end == "expiry" else "deleted"] == reasons
         assert not (server.state_dir / "containers" / container).exists()
 
     def test_a_timeout_ends_children_too(

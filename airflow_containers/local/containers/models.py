@@ -71,7 +71,8 @@ class ContainerBackend:
 
     :param allow_domains: all that a container may be let reach; ``None`` for any.
     :ivar began: told of each new container that has a network, with its request.
-    :ivar ended: told of each container that is over, perhaps more than once, before its contents go.
+    :ivar ended: told of each container that is over and why, ``deleted`` or ``expired``, before its contents
+        go; perhaps more than once.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class ContainerBackend:
         allow_domains: Collection[str] | None = None,
     ) -> None:
         self.began: Callable[[Container, dict[str, Any]], None] = lambda _container, _request: None
-        self.ended: Callable[[str], None] = lambda _container_id: None
+        self.ended: Callable[[str, str], None] = lambda _container_id, _reason: None
         self._allow_domains = None if allow_domains is None else frozenset(allow_domains)
         self._store = store
         self._blobs = blobs
@@ -166,7 +167,7 @@ class ContainerBackend:
         container = self._get(container_id)
         now = self._clock.now()
         if container.status(now) != "running":
-            self._drop_contents(container_id)
+            self._drop_contents(container_id, "expired")
         else:
             self._store.execute("UPDATE containers SET last_active = ? WHERE seq = ?", (now, container.seq))
             container.last_active = now
@@ -201,12 +202,14 @@ class ContainerBackend:
                 (container_id,),
             ).fetchone()
             container = None if row is None else _from_row(row)
-            if container is None or container.deleted is not None or container.status(now) != "running":
-                self._drop_contents(container_id)
+            if container is None or container.deleted is not None:
+                self._drop_contents(container_id, "deleted")
+            elif container.status(now) != "running":
+                self._drop_contents(container_id, "expired")
 
-    def _drop_contents(self, container_id: str) -> None:
+    def _drop_contents(self, container_id: str, reason: str) -> None:
         # What runs in it could write while its files go.
-        self.ended(container_id)
+        self.ended(container_id, reason)
         self._store.execute("DELETE FROM container_files WHERE container_id = ?", (container_id,))
         self._blobs.remove(self._blobs.container(container_id))
 
@@ -219,7 +222,7 @@ class ContainerBackend:
         self._store.execute(
             "UPDATE containers SET deleted = ? WHERE seq = ?", (self._clock.now(), container.seq)
         )
-        self._drop_contents(container_id)
+        self._drop_contents(container_id, "deleted")
 
     def page(
         self, *, limit: int = 20, order: str = "desc", after: str | None = None, name: str | None = None
