@@ -30,8 +30,8 @@ class DomainNotAllowedError(InvalidRequestError):
     def __init__(self, index: int) -> None:
         param = f"network_policy.allowed_domains[{index}]"
         super().__init__(
-            f"Invalid '{param}': this domain is not in the organization's allow list. Expected one of the domains "
-            "that the local server was started with (--allow-domains).",
+            f"Invalid '{param}': this domain is not in the organization's allow list. Expected one of the "
+            "domains that the local server was started with (--allow-domains).",
             param=param,
             code="invalid_value",
         )
