@@ -309,30 +309,32 @@ class Launcher:
         child.orders.close()
         os.close(child.watch)
         exit_code = _exit_code(child.status)
-        if child.group:
-            child.group.remove()
         container = self._containers.get(child.container)
         if child.number < 0 or container is None:
+            if child.group:
+                child.group.remove()
             with contextlib.suppress(ValueError):
                 self._spares.remove(child)
             return
         container.children.remove(child)
         kills = container.group.kills() - child.kills if container.group else 0
-        if not container.children:
-            if container.group:
-                container.group.remove()
-            del self._containers[child.container]
-        self._tell_watcher({"container": child.container, "pid": child.pid})
         self._send(
             {
+                **_ENDED,
                 "id": child.number,
-                "event": "ended",
                 "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
                 "exit_code": exit_code,
                 "memory": kills > 0,
                 "reason": child.reason,
             }
         )
+        self._tell_watcher({"container": child.container, "pid": child.pid})
+        if child.group:
+            child.group.remove()
+        if not container.children:
+            if container.group:
+                container.group.remove()
+            del self._containers[child.container]
 
     def _tell_watcher(self, message: dict[str, Any]) -> None:
         if self._watcher is None:
