@@ -37,7 +37,7 @@ class Grant:
         self.ended = False
         self._domains = tuple(dict.fromkeys(allowed_domains))
         self._resolver = resolver
-        self._pins: dict[tuple[str, int], tuple[tuple[str, int], ...]] = {}
+        self._pins: dict[str, tuple[str, ...]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._patterns: Patterns | None = None
 
@@ -75,12 +75,15 @@ class Grant:
 
         :raises Refusal: when it is nowhere, or where it must not be.
         """
+        target = self._resolver.options.connect_to.get((host, port))
+        if target is not None:
+            return await self._resolver.named(*target)
         async with self._locks.setdefault(host, asyncio.Lock()):
-            pinned = self._pins.get((host, port))
+            pinned = self._pins.get(host)
             if pinned is None:
-                pinned = await self._resolver.find(host, port)
-                self._pins[host, port] = pinned
-            return pinned
+                pinned = await self._resolver.find(host)
+                self._pins[host] = pinned
+        return tuple((address, port) for address in pinned)
 
     def patterns(self) -> Patterns:
         """What to look for in answers."""

@@ -18,6 +18,12 @@ _NONE = -2
 _MIN_CORE = 6
 """Characters of Base64 that a value alone decides on; with fewer, other texts look like it."""
 
+_INTRODUCERS = (b"%", b"\\u", b"\\x", b"\\", b"&#", b"&")
+"""What escapes begin with, longer ones first."""
+
+_MAX_ENCODING = 24
+"""More than the bytes of the longest encoding of one character."""
+
 _BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
 _SHORT = {
     '"': '\\"',
@@ -97,8 +103,11 @@ class _Pattern:
     def _firsts(self) -> Iterator[bytes]:
         return (encoding[:1] for encoding in self._units[0])
 
-    def match(self, data: bytes, start: int) -> int:
-        """The end of a match that begins at ``start``; partial when the data ends before the text does."""
+    def match(self, data: bytes, start: int, *, final: bool) -> int:
+        """The end of the longest match that begins at ``start``.
+
+        Partial when the data ends before the text does, or before it is known how long the match is.
+        """
         size = len(data)
         positions = {start}
         partial = False
@@ -113,7 +122,7 @@ class _Pattern:
             if not ends:
                 return _PARTIAL if partial else _NONE
             positions = ends
-        return max(positions)
+        return _PARTIAL if partial and not final else max(positions)
 
 
 def _any_of(unit: Sequence[bytes]) -> bytes:
@@ -148,7 +157,7 @@ class Patterns:
         escapes = [found.start() for found in self._escape.finditer(data)] if self._escape else []
         for pattern in self._patterns:
             for start in _starts(pattern, data, escapes, final=final):
-                end = pattern.match(data, start)
+                end = pattern.match(data, start, final=final)
                 if end == _NONE:
                     continue
                 first = start - (pattern.before and start > 0 and data[start - 1] in _BASE64)
@@ -185,10 +194,12 @@ def _starts(pattern: _Pattern, data: bytes, escapes: list[int], *, final: bool) 
 
 
 def _overlapping(regex: re.Pattern[bytes], data: bytes, begin: int, end: int) -> Iterator[int]:
-    found = regex.search(data, begin)
+    # As far as the longest two encodings of characters go, and no further for each of many windows.
+    limit = end + 2 * _MAX_ENCODING
+    found = regex.search(data, begin, limit)
     while found is not None and found.start() < end:
         yield found.start()
-        found = regex.search(data, found.start() + 1)
+        found = regex.search(data, found.start() + 1, limit)
 
 
 def _patterns_of(value: str) -> Iterator[_Pattern]:
@@ -208,9 +219,16 @@ def _escape_of(patterns: Sequence[_Pattern]) -> re.Pattern[bytes] | None:
     if not patterns:
         return None
     characters = set().union(*(pattern.characters for pattern in patterns))
-    named = [text for table in (_SHORT, _ENTITIES) for char, text in table.items() if char in characters]
-    generic = [rb"%[0-9A-Fa-f]{2}", rb"\\u[0-9A-Fa-f]{4}", rb"\\x[0-9A-Fa-f]{2}", rb"&#[0-9xX]"]
-    return re.compile(b"|".join([*generic, *(re.escape(text.encode()) for text in named)]))
+    rests: dict[bytes, set[bytes]] = {}
+    for encoding in (encoding for character in characters for encoding in _encodings(character)):
+        introducer = next((start for start in _INTRODUCERS if encoding.startswith(start)), None)
+        if introducer is not None and len(encoding) > 1:
+            rests.setdefault(introducer, set()).add(encoding.removeprefix(introducer))
+    branches = (
+        re.escape(introducer) + b"(?:%s)" % b"|".join(map(re.escape, sorted(found)))
+        for introducer, found in rests.items()
+    )
+    return re.compile(b"|".join(branches))
 
 
 class Redactor:

@@ -81,17 +81,12 @@ class Resolver:
         self.options = options
         self._resolve = resolve or system_resolve
 
-    async def find(self, host: str, port: int) -> tuple[tuple[str, int], ...]:
-        """Where to connect to for a host name and port, best first.
+    async def find(self, host: str) -> tuple[str, ...]:
+        """The addresses of an allowed domain, best first.
 
-        :raises Refusal: when there is nothing, or when one of the addresses is not public: an answer that
-            mixes both is what an attack looks like.
+        :raises Refusal: when there are none, or when one of them is not public: an answer that mixes both is
+            what an attack looks like.
         """
-        target = self.options.connect_to.get((host, port))
-        if target is not None:
-            if _parse(target[0]) is not None:
-                return (target,)
-            return tuple((address, target[1]) for address in await self._addresses(target[0]))
         addresses = await self._addresses(host)
         check = _is_usable if self.options.allow_private else is_public
         if not all(check(address) for address in addresses):
@@ -101,7 +96,16 @@ class Resolver:
                 f"{host} leads to an address that is not public. The operator of the server can allow "
                 "that with --allow-private-addresses, or name one with --connect-to.",
             )
-        return tuple((address, port) for address in addresses)
+        return tuple(addresses)
+
+    async def named(self, address: str, port: int) -> tuple[tuple[str, int], ...]:
+        """Where to connect to when the operator has named it, which may be anywhere.
+
+        :raises Refusal: when it is a name without address.
+        """
+        if _parse(address) is not None:
+            return ((address, port),)
+        return tuple((found, port) for found in await self._addresses(address))
 
     async def _addresses(self, host: str) -> list[str]:
         try:
