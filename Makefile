@@ -58,7 +58,8 @@ test-matrix: test-airflow-3.2 test-airflow-3.1 test-airflow-3.0 ## Run them on A
 FREE_OF_AIRFLOW := tests/unit/api tests/unit/creation tests/unit/local tests/unit/skills \
 	$(addprefix tests/integration/,$(addsuffix .py,test_broken_downloads test_broken_uploads test_client_faults \
 	test_files_wire test_local_files test_local_server test_local_server_h11 test_local_skills test_odd_downloads \
-	test_openai_client test_openai_files test_sandbox test_sandbox_network test_skills_wire \
+	test_openai_client test_openai_files test_remote_model test_sandbox test_sandbox_docs \
+	test_sandbox_network test_skills_wire \
 	test_transfer_time_and_disk test_wire))
 
 .PHONY: test-airflow-3.2
