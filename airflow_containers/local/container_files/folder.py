@@ -105,10 +105,16 @@ class DataFolder:
         self._owner = owner
 
     @contextlib.contextmanager
-    def _folder(self, parts: list[str], *, make: bool = False) -> Iterator[int]:
-        """A descriptor of a folder, to take the next step from."""
+    def _folder(self, parts: list[str], *, make: bool = False, change: bool = False) -> Iterator[int]:
+        """A descriptor of a folder, to take the next step from.
+
+        :param make: make those that are not there.
+        :param change: the folder is to be changed, whatever permissions a command has taken from it.
+        """
         folder = os.open(self._path, _STEP)
         try:
+            if change:
+                _unlock(folder)
             for part in parts:
                 try:
                     inner = os.open(part, _STEP, dir_fd=folder)
@@ -118,6 +124,8 @@ class DataFolder:
                     inner = self._make(part, folder)
                 folder, outer = inner, folder
                 os.close(outer)
+                if change:
+                    _unlock(folder)
             yield folder
         finally:
             os.close(folder)
@@ -180,7 +188,7 @@ class DataFolder:
             if self._owner is not None:
                 os.fchown(number, *self._owner)
             try:
-                with self._folder(above, make=True) as folder:
+                with self._folder(above, make=True, change=True) as folder:
                     os.replace(source, name, dst_dir_fd=folder)
             except OSError as error:
                 if isinstance(error, (*_GONE, IsADirectoryError, PermissionError)) or _is_about_names(error):
@@ -199,7 +207,7 @@ class DataFolder:
         """
         *above, name = _parts(path)
         try:
-            with self._folder(above) as folder:
+            with self._folder(above, change=True) as folder:
                 if _stamp_of(name, folder) is None:
                     return False
                 # What a command puts there in this very moment is moved in its place, but not followed.
@@ -250,6 +258,15 @@ class DataFolder:
             return os.open(name, _LIST, dir_fd=opened[above])
         with self._folder(above.split("/") if above else []) as folder:
             return os.open(name, _LIST, dir_fd=folder)
+
+
+def _unlock(folder: int) -> None:
+    """Give the owner of a folder, who need not be root, the permissions that the next step takes."""
+    mode = os.fstat(folder).st_mode
+    if mode & 0o300 != 0o300:
+        # A descriptor of this kind has no permissions to change but by its name; it fails where that is none.
+        with contextlib.suppress(OSError):
+            Path(f"/proc/self/fd/{folder}").chmod(stat.S_IMODE(mode) | 0o300)
 
 
 def _stamp_of(name: str, folder: int) -> Stamp | None:

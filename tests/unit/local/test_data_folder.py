@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
+import signal
 import socket
 import stat
 import threading
@@ -49,6 +51,13 @@ def _source(tmp_path: Path, content: bytes = b"new") -> Path:
 
 def _odd(folder: Path, kind: str, outside: Path) -> None:
     """Put what is no file at ``folder/x``."""
+    targets: dict[str, Path | str] = {
+        "link to a file": outside / "f",
+        "link to a folder": outside,
+        "link to nothing": "none",
+        "link to itself": "x",
+        "link to the system": "/etc/passwd",
+    }
     path = folder / "x"
     if kind == "FIFO":
         os.mkfifo(path)
@@ -60,14 +69,7 @@ def _odd(folder: Path, kind: str, outside: Path) -> None:
     elif kind == "folder":
         path.mkdir()
     else:
-        target = {
-            "link to a file": outside / "f",
-            "link to a folder": outside,
-            "link to nothing": "none",
-            "link to itself": "x",
-            "link to the system": "/etc/passwd",
-        }[kind]
-        path.symlink_to(target)
+        path.symlink_to(targets[kind])
 
 
 ODD = [
@@ -305,8 +307,8 @@ def test_any_tree(
 ) -> None:
     """What is listed is each regular file, with its bytes; nothing outside is opened on the way."""
     data, outside = wall(tmp_path_factory.mktemp("tree"))
-    for number, (what, path, other) in enumerate(steps):
-        _do(data, what, "/".join(path), "/".join(other), b"%d" % number)
+    for number, (what, place, target) in enumerate(steps):
+        _do(data, what, "/".join(place), "/".join(target), b"%d" % number)
     expected = {
         os.path.relpath(os.path.join(place, name), data): status.st_size  # noqa: PTH118
         for place, _, names in os.walk(data)
@@ -326,11 +328,10 @@ def test_any_tree(
         scan = folder.scan()
         assert not [path for path in opened if stat.S_ISREG(os.lstat(path).st_mode)]
         contents = {path: _read(folder, path) for path in scan.files}
-        for path in ("a", "a/b", "b/a/c", "c/c/c"):
-            folder.stamps([path])
-            if path not in scan.files:
-                with pytest.raises(OSError):  # noqa: PT011 - which one depends on what is there
-                    folder.open(path)
+        for other in {"a", "a/b", "b/a/c", "c/c/c"} - scan.files.keys():
+            assert {other: None} == folder.stamps([other])
+            with pytest.raises(OSError):  # noqa: PT011 - which one depends on what is there
+                folder.open(other)
 
     assert expected == {path: stamp.size for path, stamp in scan.files.items()}
     assert {path: (data / path).read_bytes() for path in expected} == contents
@@ -379,8 +380,8 @@ def test_a_command_that_swaps_folders_and_files_for_links(tmp_path: Path) -> Non
     (data / "g-link").symlink_to(outside / "f")
     if os.geteuid() == 0:
         # The attacker must own what it moves, and get to the folder.
-        for path in (data, *data.rglob("*")):
-            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+        for each in (data, *data.rglob("*")):
+            os.chown(each, NOBODY, NOBODY, follow_symlinks=False)
     before, folder, seen = everything(outside), DataFolder(data), Counter[tuple[str, bool]]()
     with swapping(data, ("d", "d-link"), ("e", "e-link"), ("g", "g-link")):
         started, number = time.monotonic(), 0
@@ -395,7 +396,7 @@ def test_a_command_that_swaps_folders_and_files_for_links(tmp_path: Path) -> Non
             if folder.take(f"e/{number}", tmp_path / "taken"):
                 seen["taken", True] += 1
             names = {path.rpartition("/")[2] for path in folder.scan().files}
-            assert names <= {"f", "g", "g-link", *(str(each) for each in range(number + 1))}
+            assert names <= {"f", "g", "g-link", *(str(made) for made in range(number + 1))}
             folder.stamps(["d/f", "d/inner/f", "g"])
 
     assert before == everything(outside)
@@ -453,10 +454,12 @@ def test_files_that_may_not_be_read(tmp_path: Path, server: str) -> None:
         # Nobody knows whether what is in a closed folder is gone, so it is not.
         new, other, gone = compare(folder, known, scan)
         assert ({}, ["f"], []) == (new, list(other), gone)
-        assert not folder.take("closed/g", Path("taken"))
+        # What it is to change, it makes its own again, as root would not have to.
+        assert folder.take("closed/g", Path("taken"))
+        Path("data").chmod(0o555)
         Path("source").write_bytes(b"x")
-        with pytest.raises(NoPlaceError):
-            folder.place(Path("source"), "closed/x")
+        folder.place(Path("source"), "closed/x")
+        assert {"f", "closed/x"} == set(folder.stamps(["f", "closed/x"]))
 
     run_as(server, data.parent, work)
 
@@ -538,6 +541,33 @@ def test_the_folders_of_a_container(tmp_path: Path, server: str) -> None:
         assert blobs.container("cntr_1") / "skills" == blobs.skills_dir("cntr_1")
 
     run_as(server, state, work)
+
+
+def test_a_lease_on_a_file(tmp_path: Path) -> None:
+    """A command that wants to be asked before its file is opened holds up nobody."""
+    data, _ = wall(tmp_path)
+    (data / "f").write_bytes(b"f")
+    folder = DataFolder(data)
+    with (data / "f").open("rb") as file:
+        before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+        try:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+            assert b"f" == _read(folder, "f")
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        finally:
+            signal.signal(signal.SIGIO, before)
+    with (data / "f").open("ab") as file:
+        before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+        try:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            started = time.monotonic()
+            with pytest.raises(BlockingIOError):
+                folder.open("f")
+            assert ["f"] == list(folder.scan().files)
+            assert folder.take("f", tmp_path / "taken")
+            assert time.monotonic() - started < 5
+        finally:
+            signal.signal(signal.SIGIO, before)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
