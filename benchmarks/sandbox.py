@@ -1,7 +1,7 @@
 """A command in a sandbox beside bubblewrap alone with the same arguments, and a hundred commands at once.
 
-Bubblewrap alone has no launcher, no control groups, no limits, no watch of the disk and no way out; it is started
-by `subprocess`. Both run `true`, and their outputs are read to the end.
+Bubblewrap alone has no launcher, no control groups, no limits, no watch of the disk and no way out; it is
+started by `subprocess`. Both run `true`, and their outputs are read to the end.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Mode:
 
 
 def modes() -> list[Mode]:
-    """The modes that this machine allows; all four when the tests run as root and control groups can be made."""
+    """The modes that this machine allows: four, for root where control groups can be made."""
     is_root = os.geteuid() == 0
     found = [Mode("user", is_root=False, cgroups=False)]
     hierarchies, _ = cgroups.find(os.getpid())
@@ -219,11 +219,20 @@ def _drop(arguments: list[str]) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "tests.support.sandbox_driver", *arguments, *added])
 
 
-async def _serve(options: argparse.Namespace) -> None:
+def _state(given: str | None) -> Path:
+    state = Path(given or tempfile.mkdtemp(prefix="sandbox-driver-"))
+    state.chmod(0o700)
+    return state
+
+
+def _peak() -> int:
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) << 10
+
+
+async def _serve(options: argparse.Namespace) -> None:  # noqa: C901 - one order after the other
     sandbox = Sandbox(limits=Limits(**json.loads(options.limits)), cgroups=options.cgroups)
     await sandbox.start()
-    state = Path(options.state or tempfile.mkdtemp(prefix="sandbox-driver-"))
-    state.chmod(0o700)
+    state = _state(options.state)
     tasks: dict[int, asyncio.Task[None]] = {}
 
     def say(number: int, **answer: Any) -> None:
@@ -304,8 +313,7 @@ async def _serve(options: argparse.Namespace) -> None:
             sandbox.kill(order["container"], order.get("reason", "deleted"))
             say(order["number"], left=processes(order["marker"]))
         elif order["op"] == "memory":
-            status = Path("/proc/self/status").read_text()
-            say(order["number"], peak=int(status.partition("VmHWM:")[2].split()[0]) << 10)
+            say(order["number"], peak=_peak())
         elif order["op"] == "stop":
             await sandbox.stop()
             say(order["number"], left=processes(order["marker"]))

@@ -1,8 +1,8 @@
 """Bubblewrap: where it is, and the arguments that make a sandbox.
 
-Descriptors of fixed numbers carry what is no argument: the status that bubblewrap writes, the filter of system
-calls, the small files of ``/etc``, and the options themselves, which would show paths of the machine to whoever
-looks at the processes inside.
+Descriptors of fixed numbers carry what is no argument: the status that bubblewrap writes, the filter of
+system calls, the small files of ``/etc``, and the options themselves, which would show paths of the machine
+to whoever looks at the processes inside.
 """
 
 from __future__ import annotations
@@ -116,9 +116,9 @@ def find_bubblewrap() -> tuple[Bubblewrap | None, str | None]:
     old = None
     for program, source in candidates:
         try:
-            answer = subprocess.run(
+            answer = subprocess.run(  # noqa: S603
                 [program, "--version"], capture_output=True, text=True, timeout=10, check=True
-            )  # noqa: S603
+            )
         except (OSError, subprocess.SubprocessError):
             continue
         numbers = tuple(int(n) for n in re.findall(r"\d+", answer.stdout)[:3])
@@ -170,19 +170,13 @@ class Recipe:
         if self._is_filtered:
             options += ["--seccomp", str(FILTER_FD)]
         options += ["--ro-bind", "/usr", "/usr"]
-        for name in _ROOT_FOLDERS:
-            folder = Path("/", name)
-            if folder.is_symlink():
-                options += ["--symlink", str(folder.readlink()), f"/{name}"]
-            elif folder.is_dir():
-                options += ["--ro-bind", f"/{name}", f"/{name}"]
-        for name in _ETC_OF_SYSTEM:
-            path = Path("/etc", name)
-            # A link is taken as it is: what it leads to may not be there inside, and is not for the sandbox then.
+        for name in (*_ROOT_FOLDERS, *(f"etc/{name}" for name in _ETC_OF_SYSTEM)):
+            path = Path("/", name)
+            # A link is taken as it is: what it leads to is not for the sandbox if it is not there inside.
             if path.is_symlink():
-                options += ["--symlink", str(path.readlink()), f"/etc/{name}"]
+                options += ["--symlink", str(path.readlink()), f"/{name}"]
             elif path.exists():
-                options += ["--ro-bind", f"/etc/{name}", f"/etc/{name}"]
+                options += ["--ro-bind", f"/{name}", f"/{name}"]
         for fd, path_inside in enumerate(_ETC_FILES, FIRST_FILE_FD):
             options += ["--perms", "0444", "--file", str(fd), path_inside]
         options += ["--symlink", "/proc/self/mounts", "/etc/mtab", "--symlink", TMP_DIR, "/var/tmp"]  # noqa: S108

@@ -1,8 +1,8 @@
-"""Control groups of version 1 and 2: one group for each container that runs something. Standard library only.
+"""Control groups of version 1 and 2: one for each container that runs something. Standard library only.
 
-The groups are made below the server's own, so that what bounds the server bounds its containers too. In version
-2 a group with processes of its own cannot bound groups below it: the server moves into a group beside those of
-the containers, if nobody else's process is in the one it was started in.
+The groups are made below the server's own, so that what bounds the server bounds its containers too. In
+version 2 a group with processes of its own cannot bound groups below it: the server moves into a group
+beside those of the containers, if nobody else's process is in the one it was started in.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def find(server: int, proc: Path = Path("/proc")) -> tuple[list[Hierarchy], list
                 found.append(Hierarchy(version, missing, folder))
     if refused:
         notes.append(
-            f"the server may not make control groups for {', '.join(refused)}; systemd-run --user --scope -p Delegate=yes gives it one"
+            f"the server may not make control groups for {', '.join(refused)}; systemd-run "
+            f"--user --scope -p Delegate=yes gives it one"
         )
     return found, notes
 
@@ -157,7 +158,7 @@ def _children(pid: int, proc: Path) -> set[int]:
 
 
 def _sweep(own: Path, proc: Path) -> None:
-    """Remove groups of servers that are gone. Their processes are too: the kernel ended them with the launcher."""
+    """Remove groups of servers that are gone; the kernel ended their processes with the launcher."""
     try:
         names = [entry.name for entry in own.iterdir()]
     except OSError:

@@ -48,6 +48,16 @@ def receive(channel: socket.socket, flags: int = 0) -> tuple[dict[str, Any], lis
     return message, list(fds)
 
 
+def has_ended(channel: socket.socket) -> bool:
+    """Whether the other end is gone, without waiting."""
+    try:
+        return not channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
 def in_memory(content: bytes) -> int:
     """Make a descriptor to read what is too long for a message."""
     fd = os.memfd_create("sandbox")

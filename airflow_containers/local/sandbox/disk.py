@@ -15,6 +15,7 @@ import stat
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from airflow_containers.local.sandbox import channel, linux
 
@@ -40,7 +41,7 @@ def used_bytes(folders: list[str], pids: list[int], limit: int) -> int:
     levels = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_FDS
     for folder in folders:
         with contextlib.suppress(OSError):
-            devices.add(os.stat(folder).st_dev)
+            devices.add(Path(folder).stat().st_dev)
             total += _below(folder, limit - total, levels, seen)
         if total > limit:
             return total
@@ -106,8 +107,8 @@ def _with_children(pids: list[int]) -> list[int]:
     found = list(pids)
     for pid in found:
         with contextlib.suppress(OSError):
-            for task in os.listdir(f"/proc/{pid}/task"):
-                children = Path(f"/proc/{pid}/task/{task}/children").read_text(encoding="ascii")
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                children = (task / "children").read_text(encoding="ascii")
                 found += [int(child) for child in children.split()]
     return found
 
@@ -116,12 +117,12 @@ def _nameless(pid: int, devices: set[int], seen: set[tuple[int, int]]) -> int:
     total = 0
     for kind in ("fd", "map_files"):
         try:
-            names = os.listdir(f"/proc/{pid}/{kind}")
+            entries = list(Path(f"/proc/{pid}/{kind}").iterdir())
         except OSError:
             continue
-        for name in names:
+        for entry in entries:
             with contextlib.suppress(OSError):
-                status = os.stat(f"/proc/{pid}/{kind}/{name}")
+                status = entry.stat()
                 if status.st_nlink == 0 and status.st_dev in devices and stat.S_ISREG(status.st_mode):
                     total += _size(status, seen)
     return total
@@ -165,13 +166,11 @@ class Watcher:
                 continue
             self._look()
 
-    def _order(self, container: str, order: dict[str, list[str] | int]) -> None:
+    def _order(self, container: str, order: dict[str, Any]) -> None:
         pid = order["pid"]
-        assert isinstance(pid, int)
         watched = self._watched.get(container)
         if "folders" in order:
             folders = order["folders"]
-            assert isinstance(folders, list)
             if watched is None:
                 watched = self._watched[container] = _Watched(folders, due=time.monotonic() + _PAUSE)
             watched.pids.append(pid)

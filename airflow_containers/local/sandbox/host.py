@@ -118,7 +118,7 @@ _recipes: dict[tuple[tuple[int, ...], bool, str | None], Recipe] = {}
 
 
 def user_of_commands() -> int | None:
-    """The user that commands run as when the server is root, and not one of the many roots without other users."""
+    """The user that commands run as when the server is root, if it has other users at all."""
     if os.geteuid() != 0:
         return None
     with contextlib.suppress(OSError, ValueError):
@@ -173,7 +173,8 @@ async def try_out(sandbox: Sandbox, report: HostReport) -> HostReport:
     notes = list(report.notes)
     if report.memory == "rlimit":
         notes.append(
-            "memory is bounded for each process, not for a container as a whole, and an allocation fails instead "
+            "memory is bounded for each process, not for a container as a whole, and "
+            "an allocation fails instead "
             "of the command being killed; memory control groups that the server may write would mend it"
         )
     if report.processes == "rlimit":

@@ -6,8 +6,8 @@
                         ├─ spare that became bubblewrap ── bubblewrap ── command ── …
                         └─ watcher of the disk
 
-It holds one end of a channel to the server. When the other end is gone, however the server ended, it kills all
-that runs and removes its control groups; when it is killed itself, the kernel kills its children.
+It holds one end of a channel to the server. When the other end is gone, however the server ended, it kills
+all that runs and removes its control groups; when it is killed itself, the kernel kills its children.
 """
 
 from __future__ import annotations
@@ -96,11 +96,8 @@ class Launcher:
         self._is_ending = False
         self._hierarchies, self._notes = self._find_groups()
         bounded = {c: h.version for h in self._hierarchies for c in h.controllers}
-        self._bounds = [
-            name
-            for name, controller in (("memory", "memory"), ("processes", "pids"))
-            if controller not in bounded
-        ]
+        names = {"memory": "memory", "processes": "pids"}
+        self._bounds = [name for name, controller in names.items() if controller not in bounded]
         self._hello = {
             "memory": f"cgroup v{bounded['memory']}" if "memory" in bounded else "rlimit",
             "processes": f"cgroup v{bounded['pids']}" if "pids" in bounded else "rlimit",
@@ -139,7 +136,7 @@ class Launcher:
         self._send(self._hello)
         try:
             while not self._is_ending:
-                # One at a time: the handler of one may close another's descriptor, and its number is given anew.
+                # One at a time: a handler may close another's descriptor, and its number is given anew.
                 self._handlers[self._poll.poll()[0][0]]()
                 self._refill()
         finally:

@@ -12,15 +12,18 @@ class Output:
     """Reads one pipe in the loop that runs.
 
     :param limit: bytes that are kept; the rest is read and dropped.
+    :param uid: of who writes, if not this process's; also by the name ``/dev/stdout``, which asks for rights.
     :ivar writer: the end for the command.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, uid: int | None = None) -> None:
         self._limit = limit
         self._kept = bytearray()
         self._total = 0
         self._loop = asyncio.get_running_loop()
         self._reader, self.writer = os.pipe2(os.O_CLOEXEC)
+        if uid is not None:
+            os.fchown(self.writer, uid, uid)
         os.set_blocking(self._reader, False)
         self._loop.add_reader(self._reader, self._read)
 

@@ -24,6 +24,7 @@ from airflow_containers.local.sandbox.spare import STAGE, Settings
 _START_TIME = 30
 _KILL_TIME = 3.0
 _KILLED = 137
+_NOT_FOUND = 127
 _LIMITS = Limits()
 _NEVER_RAN = {"signal": 9, "exit_code": None, "memory": False, "reason": None}
 
@@ -33,12 +34,13 @@ class _Run:
 
     :param command: it.
     :param limit: bytes kept of each output.
+    :param uid: that it runs as, if not the server's.
     """
 
-    def __init__(self, command: Command, limit: int) -> None:
+    def __init__(self, command: Command, limit: int, uid: int | None) -> None:
         self.command = command
-        self.stdout = Output(limit)
-        self.stderr = Output(limit)
+        self.stdout = Output(limit, uid)
+        self.stderr = Output(limit, uid)
         self.ended: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.reason: str | None = None
         self.is_ordered = False
@@ -131,7 +133,7 @@ class Sandbox:
             limit = min(limit, command.max_output_bytes)
         self._last += 1
         number = self._last
-        run = _Run(command, limit)
+        run = _Run(command, limit, self.uid)
         self._runs[number] = run
         loop = asyncio.get_running_loop()
         timer = loop.call_later(command.timeout, self._end, number, "timeout")
@@ -378,6 +380,8 @@ def _judge(
         return "killed", _KILLED, None
     if "error" in message:
         raise SandboxUnavailableError(f"the sandbox could not be made: {message['error']}")
+    if exit_code is None and stderr.startswith(b"bwrap: execvp "):
+        return "exit", _NOT_FOUND, None
     if exit_code is None:
         text = stderr.decode(errors="replace").strip() or "it said nothing"
         raise SandboxUnavailableError(f"the sandbox could not be made: {text}")

@@ -23,8 +23,7 @@ from airflow_containers.local.sandbox import bubblewrap, cgroups, channel, linux
 from airflow_containers.local.sandbox.commands import PROXY_PORT
 
 STAGE = "/sys"
-"""Where root puts the container's folders for a user who may not reach their own place. Nothing that a sandbox
-has is there, and it is there on every machine."""
+"""Where root puts folders for a user who may not reach their own place; a sandbox has nothing from there."""
 
 _NICE = 5
 _OOM_SCORE = 500
@@ -158,6 +157,10 @@ def _become(
         linux.loopback_up()
         with socket.create_server(("127.0.0.1", PROXY_PORT), backlog=512) as listener:
             channel.send(orders, {"id": order["id"]}, [listener.fileno()])
+    # A change of user unties a process from its parent, which may have ended since.
+    linux.die_with_parent()
+    if channel.has_ended(orders):
+        os._exit(_FAILED)
     orders.close()
     _limit(settings, order["memory"], bounds)
     linux.no_new_privileges()
@@ -179,7 +182,8 @@ def _become(
 
 def _limit(settings: Settings, memory: int, bounds: list[str]) -> None:
     limits = {
-        resource.RLIMIT_CORE: 0,
+        # Not 0, with which Linux still starts the machine's own handler of crashes, if it has one.
+        resource.RLIMIT_CORE: 1,
         resource.RLIMIT_FSIZE: settings.disk_bytes,
         resource.RLIMIT_NOFILE: settings.open_files,
     }

@@ -30,7 +30,10 @@ STAYS = {
     "plain": f"sleep {MARKER}",
     "background": f"sleep {MARKER} & sleep {MARKER}",
     "daemon": f"python3 -c '{DAEMON}'; sleep {MARKER}",
-    "deaf": f"trap '' TERM INT HUP QUIT; setsid nohup sleep {MARKER} & trap '' TERM; while true; do sleep {MARKER}; done",
+    "deaf": (
+        f"trap '' TERM INT HUP QUIT; setsid nohup sleep {MARKER} & trap '' TERM;"
+        f" while true; do sleep {MARKER}; done"
+    ),
 }
 
 
@@ -112,7 +115,7 @@ def test_kill_is_fast(server: Driver) -> None:
 
 @pytest.mark.parametrize("kind", ["background", "daemon"])
 def test_end_of_the_command(server: Driver, kind: str) -> None:
-    """What a command left in the background ends with it, and its hold on stdout does not hold the outcome."""
+    """What a command left in the background ends with it, and its hold on stdout holds nothing up."""
     start = time.monotonic()
     commands = {
         "background": f"sleep {MARKER} & (sleep {MARKER}; echo late) & echo done",
@@ -152,7 +155,7 @@ def test_death_of_the_server(mode: Mode) -> None:
 
 
 def test_death_of_the_launcher(mode: Mode) -> None:
-    """When the launcher is killed all ends with it, the outcome says so, and the next command has a new one."""
+    """When the launcher is killed all ends with it, the outcome says so, and the next has a new one."""
     with driver(mode) as server:
         running = server.begin(f"echo begun; exec sleep {MARKER}")
         wait_for()
@@ -170,7 +173,7 @@ def test_death_of_the_launcher(mode: Mode) -> None:
 
 
 def test_death_of_both(mode: Mode) -> None:
-    """When nobody is left to clean up all ends all the same, and the next server removes the control groups."""
+    """When nobody is left to clean up all ends the same, and the next server removes the control groups."""
     with driver(mode) as server:
         for kind, command in STAYS.items():
             server.begin(command, container=kind)

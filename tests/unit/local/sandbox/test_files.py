@@ -24,16 +24,18 @@ HOST_PLACES = (
 def test_host_folders_are_not_there(server: Driver) -> None:
     """Nothing of the machine but its programs is in the tree."""
     outcome = server.run(
-        f"for place in {' '.join(HOST_PLACES)} {ROOT}; do ls $place && echo HAS $place; done; ls -A /home /run /var"
+        f"for place in {' '.join(HOST_PLACES)} {ROOT}; do ls $place && echo HAS "
+        f"$place; done; ls -A /home /run /var"
     )
     assert b"HAS" not in outcome.stdout
     assert {b"/home:", b"oai", b"/run:", b"/var:", b"tmp"} == set(outcome.stdout.split())
 
 
 def test_host_files_are_not_there(server: Driver) -> None:
-    """Files that hold secrets are not there, and what is made up in their place says nothing of the machine."""
+    """Files that hold secrets are not there, and what is in their place says nothing of the machine."""
     outcome = server.run(
-        "cat /etc/shadow /etc/gshadow /etc/ssh/* /etc/machine-id /etc/pip.conf /etc/npmrc /etc/fstab /etc/resolv.conf;"
+        "cat /etc/shadow /etc/gshadow /etc/ssh/* /etc/machine-id /etc/pip.conf "
+        "/etc/npmrc /etc/fstab /etc/resolv.conf;"
         "ls /etc/ssl/private; hostname; cat /etc/passwd"
     )
     assert b"container" == outcome.stdout.split(b"\n")[0]
@@ -57,7 +59,8 @@ def test_another_container(server: Driver) -> None:
     server.run("echo private > /mnt/data/mine; echo private > /tmp/mine", container="first")
     running = server.begin("sleep 30.4711", container="first")
     outcome = server.run(
-        f"cat /mnt/data/mine /tmp/mine {server.folder('first')}/mine; ls /mnt/data /tmp; cat /proc/*/cmdline | tr '\\0' ' '",
+        f"cat /mnt/data/mine /tmp/mine {server.folder('first')}/mine; ls /mnt/data "
+        f"/tmp; cat /proc/*/cmdline | tr '\\0' ' '",
         container="second",
     )
     server.answer(server.order(op="kill", container="first", marker="30.4711"))
@@ -78,7 +81,20 @@ def test_through_proc(server: Driver, name: str) -> None:
 
 def test_environment(server: Driver) -> None:
     """The environment is what every sandbox has and what the command was given, no more."""
-    names = "PATH HOME USER LOGNAME SHELL LANG TMPDIR PIP_BREAK_SYSTEM_PACKAGES PWD SHLVL _ GIVEN".split()
+    names = [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "LANG",
+        "TMPDIR",
+        "PIP_BREAK_SYSTEM_PACKAGES",
+        "PWD",
+        "SHLVL",
+        "_",
+        "GIVEN",
+    ]
     outcome = server.run("env", environment={"GIVEN": "a = b\n"})
     assert b"GIVEN=a = b" in outcome.stdout
     assert set(names) == {line.split("=")[0] for line in outcome.stdout.decode().splitlines() if line}
@@ -109,10 +125,12 @@ def test_mounts(server: Driver) -> None:
 def test_write_outside(server: Driver) -> None:
     """Nothing can be written but below /mnt/data, /tmp and the bounded /dev/shm."""
     outcome = server.run(
-        "for place in / /usr /usr/bin /etc /etc/ssl/certs /dev /run /var /home /home/oai /home/oai/skills /mnt /proc /proc/sys/kernel "
+        "for place in / /usr /usr/bin /etc /etc/ssl/certs /dev /run /var /home "
+        "/home/oai /home/oai/skills /mnt /proc /proc/sys/kernel "
         "/usr/local /opt; do echo x 2>&- > $place/written && echo WROTE $place; done; "
         "echo x >> /etc/passwd; echo x > /usr/bin/env; rm -f /etc/hosts; mv /etc/hosts /etc/other;"
-        "echo core > /proc/sys/kernel/core_pattern; echo b > /proc/sysrq-trigger; echo 1 > /proc/sys/vm/drop_caches; cat /etc/hosts"
+        "echo core > /proc/sys/kernel/core_pattern; echo b > /proc/sysrq-trigger;"
+        " echo 1 > /proc/sys/vm/drop_caches; cat /etc/hosts"
     )
     assert b"WROTE" not in outcome.stdout
     assert outcome.stdout.startswith(b"127.0.0.1 localhost")
@@ -122,7 +140,8 @@ def test_programs_stay(server: Driver) -> None:
     """What was tried on the machine's programs left them as they were."""
     before = Path("/usr/bin/env").stat()
     server.python(
-        "import os\nfor p in ('/usr/bin/env', '/usr/lib', '/etc/hosts'):\n  try: os.chmod(p, 0o777)\n  except OSError: pass"
+        "import os\nfor p in ('/usr/bin/env', '/usr/lib', '/etc/hosts'):\n  try: "
+        "os.chmod(p, 0o777)\n  except OSError: pass"
     )
     after = Path("/usr/bin/env").stat()
     assert (before.st_mode, before.st_mtime, before.st_uid) == (after.st_mode, after.st_mtime, after.st_uid)
@@ -131,7 +150,8 @@ def test_programs_stay(server: Driver) -> None:
 def test_links_lead_nowhere_outside(server: Driver) -> None:
     """A link in a container is read inside: it shows the sandbox's file, whatever the machine has there."""
     outcome = server.run(
-        "ln -sf /etc/passwd /mnt/data/passwd; cat /mnt/data/passwd; ln -sf /root /mnt/data/home; ls /mnt/data/home/"
+        "ln -sf /etc/passwd /mnt/data/passwd; cat /mnt/data/passwd; ln -sf /root "
+        "/mnt/data/home; ls /mnt/data/home/"
     )
     assert b"oai:x:1000" in outcome.stdout
     assert b"postgres" not in outcome.stdout
@@ -140,10 +160,27 @@ def test_links_lead_nowhere_outside(server: Driver) -> None:
 def test_devices(server: Driver) -> None:
     """No device of the machine is there, and none can be made."""
     outcome = server.run(
-        "ls /dev; mknod /tmp/disk b 254 0 && echo MADE; mknod /tmp/mem c 1 1 && echo MADE; cat /dev/vda /dev/sda /dev/mem /dev/kmsg"
+        "ls /dev; mknod /tmp/disk b 254 0 && echo MADE; mknod /tmp/mem c 1 1 && "
+        "echo MADE; cat /dev/vda /dev/sda /dev/mem /dev/kmsg"
     )
     assert b"MADE" not in outcome.stdout
-    known = "core fd full null ptmx pts random shm stderr stdin stdout tty urandom zero console".split()
+    known = [
+        "core",
+        "fd",
+        "full",
+        "null",
+        "ptmx",
+        "pts",
+        "random",
+        "shm",
+        "stderr",
+        "stdin",
+        "stdout",
+        "tty",
+        "urandom",
+        "zero",
+        "console",
+    ]
     assert set(outcome.stdout.decode().split()) <= set(known)
 
 
@@ -170,7 +207,8 @@ def test_skills_are_read_only(server: Driver) -> None:
     extra.write_text("certificate")
     extra.chmod(0o644)
     outcome = server.run(
-        "cat /home/oai/skills/SKILL.md /etc/extra/bundle.pem; echo x > /home/oai/skills/SKILL.md; echo x > /home/oai/skills/new;"
+        "cat /home/oai/skills/SKILL.md /etc/extra/bundle.pem; echo x > /home/oai/skills/SKILL.md;"
+        " echo x > /home/oai/skills/new;"
         "echo x > /etc/extra/bundle.pem; rm /home/oai/skills/SKILL.md; cat /home/oai/skills/SKILL.md",
         skills=True,
         read_only={"/etc/extra/bundle.pem": str(extra)},

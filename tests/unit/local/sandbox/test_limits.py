@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ FILL = "kept = []\nwhile True: kept.append(bytearray(b'x') * (8 << 20))"
 def used(server: Driver, container: str) -> int:
     """What a container has on disk."""
     return sum(
-        os.stat(os.path.join(folder, name)).st_blocks * 512
+        Path(folder, name).stat().st_blocks * 512
         for folder, _, names in os.walk(server.state / container)
         for name in names
     )
@@ -68,7 +69,8 @@ def test_memory_of_two_commands(server: Driver) -> None:
 def test_memory_in_files(server: Driver) -> None:
     """The folder in memory is bounded, and there is no other."""
     outcome = server.run(
-        "cd /dev/shm; head -c 40M /dev/zero > a; head -c 40M /dev/zero > b; du -m . | cut -f1; touch /dev/x /run/x /x"
+        "cd /dev/shm; head -c 40M /dev/zero > a; head -c 40M /dev/zero > b; du "
+        "-m . | cut -f1; touch /dev/x /run/x /x"
     )
     assert b"No space left" in outcome.stderr
     assert b"64\n" == outcome.stdout
@@ -103,7 +105,10 @@ def test_many_large_files(server: Driver, place: str) -> None:
 
 def test_many_small_files(server: Driver) -> None:
     """Empty files and folders count: there are only so many."""
-    code = "import os\nfor n in range(10**7):\n  os.mkdir(f'/mnt/data/{n}'); open(f'/mnt/data/{n}/x', 'w').close()"
+    code = (
+        "import os\nfor n in range(10**7):\n  os.mkdir(f'/mnt/data/{n}'); open(f'/mnt/data/{n}/x', "
+        "'w').close()"
+    )
     outcome = server.python(code, container="small")
     assert (137, "killed", "disk") == (outcome.exit_code, outcome.ended, outcome.reason)
 
@@ -114,7 +119,8 @@ def test_nameless_files(server: Driver) -> None:
 import mmap, os, tempfile, time
 kept = []
 for n in range(1000):
-    file = tempfile.TemporaryFile(dir="/mnt/data"); file.write(b"x" * (4 << 20)); file.flush(); kept.append(file)
+    file = tempfile.TemporaryFile(dir="/mnt/data"); kept.append(file)
+    file.write(b"x" * (4 << 20)); file.flush()
     time.sleep(0.02)
 """
     outcome = server.python(code, container="nameless")
@@ -176,13 +182,19 @@ print(made)
 
 def test_threads_count(server: Driver) -> None:
     """Threads are bounded like processes."""
-    code = "import threading, time\ntry:\n  for n in range(1000): threading.Thread(target=time.sleep, args=(5,), daemon=True).start()\nexcept RuntimeError: print(n)"
+    code = (
+        "import threading, time\ntry:\n  for n in range(1000): threading.Thread(target=time.sleep, "
+        "args=(5,), daemon=True).start()\nexcept RuntimeError: print(n)"
+    )
     assert 50 <= int(server.python(code, container="threads", memory=2 << 30).stdout) <= 72
 
 
 def test_open_files(server: Driver) -> None:
     """A process has at most 1024 files open, and cannot ask for more."""
-    code = "import os, resource\nprint(resource.getrlimit(resource.RLIMIT_NOFILE))\ntry:\n  while True: os.dup(0)\nexcept OSError as error: print(error.strerror)"
+    code = (
+        "import os, resource\nprint(resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+        "try:\n  while True: os.dup(0)\nexcept OSError as error: print(error.strerror)"
+    )
     assert b"(1024, 1024)\nToo many open files\n" == server.python(code).stdout
 
 

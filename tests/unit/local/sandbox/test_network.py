@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -23,10 +24,8 @@ def host_port() -> Iterator[int]:
         def accept() -> None:
             while not done.is_set():
                 for wait in (listener.accept, lambda: datagrams.recv(10)):
-                    try:
+                    with contextlib.suppress(TimeoutError):
                         reached.append(wait())
-                    except TimeoutError:
-                        pass
 
         thread = threading.Thread(target=accept)
         thread.start()
@@ -104,7 +103,8 @@ def test_other_sockets(server: Driver, make: str, listen: bool) -> None:
 def test_interfaces(server: Driver, listen: bool) -> None:
     """There is only the loopback interface, no route, and no other can be made."""
     outcome = server.run(
-        "tail -n +3 /proc/net/dev | cut -d: -f1; tail -n +2 /proc/net/route; ip link add dummy0 type dummy; ip link set lo down;"
+        "tail -n +3 /proc/net/dev | cut -d: -f1; tail -n +2 /proc/net/route; ip "
+        "link add dummy0 type dummy; ip link set lo down;"
         "ip route add default dev lo; ip addr add 192.0.2.1/24 dev lo; ip link | grep -c mtu",
         listen=listen,
     )

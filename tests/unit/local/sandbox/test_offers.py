@@ -56,16 +56,14 @@ def test_exit_code_and_streams(server: Driver) -> None:
 def test_program_that_is_not_there(server: Driver) -> None:
     """A program that is not there is the command's failure, not the sandbox's."""
     outcome = server.outcome(server.order(op="run", argv=["no-such-program"]))
-    assert 0 != outcome.exit_code
+    assert (127, "exit") == (outcome.exit_code, outcome.ended)
     assert b"no-such-program" in outcome.stderr
 
 
 def test_standard_input(server: Driver) -> None:
     """Standard input has what was given, also a lot of it, or nothing."""
     text = bytes(range(256)) * 4096
-    outcome = server.run("sha256sum; cat", stdin=base64.b64encode(text).decode())
-    assert b"2ac0bf2eaf3a1a71" != outcome.stdout[:16]
-    assert (b"1048576\n") == server.run("wc -c", stdin=base64.b64encode(text).decode()).stdout
+    assert b"1048576\n" == server.run("wc -c", stdin=base64.b64encode(text).decode()).stdout
     assert b"0\n" == server.run("wc -c").stdout
 
 
@@ -80,15 +78,19 @@ def test_files_stay(server: Driver) -> None:
 def test_devices(server: Driver) -> None:
     """The usual devices work."""
     outcome = server.run(
-        "echo x > /dev/null; head -c 4 /dev/zero | wc -c; head -c 4 /dev/urandom | wc -c; echo y > /dev/stdout"
+        "echo x > /dev/null; head -c 4 /dev/zero | wc -c; head -c 4 /dev/urandom "
+        "| wc -c; echo y > /dev/stdout"
     )
     assert b"4\n4\ny\n" == outcome.stdout
     assert b"ok\n" == server.python("import multiprocessing as m\nm.Lock(); print('ok')").stdout
 
 
 def test_names(server: Driver) -> None:
-    """localhost has an address, and other names fail at once."""
-    code = "import socket\nprint(socket.gethostbyname('localhost'))\ntry: socket.gethostbyname('example.com')\nexcept OSError: print('unknown')"
+    """Localhost has an address, and other names fail at once."""
+    code = (
+        "import socket\nprint(socket.gethostbyname('localhost'))\ntry: socket.gethostbyname('example.com')\n"
+        "except OSError: print('unknown')"
+    )
     outcome = server.python(code, timeout=10)
     assert b"127.0.0.1\nunknown\n" == outcome.stdout
 
@@ -96,7 +98,8 @@ def test_names(server: Driver) -> None:
 def test_certificates(server: Driver) -> None:
     """Python's ssl finds the system's certificates, if it has any."""
     outcome = server.run(
-        "ls /etc/ssl/certs /etc/pki/tls/certs | wc -l; python3 -c 'import ssl; print(len(ssl.create_default_context().get_ca_certs()) >= 0)'"
+        "ls /etc/ssl/certs /etc/pki/tls/certs | wc -l; python3 -c 'import ssl; "
+        "print(len(ssl.create_default_context().get_ca_certs()) >= 0)'"
     )
     assert outcome.stdout.endswith(b"True\n")
 

@@ -12,8 +12,10 @@ NUMBERS = {
         "perf_event_open": 298, "userfaultfd": 323, "io_uring_setup": 425, "mount": 165, "umount2": 166,
         "pivot_root": 155, "chroot": 161, "unshare": 272, "setns": 308, "open_by_handle_at": 304,
         "name_to_handle_at": 303, "kexec_load": 246, "init_module": 175, "finit_module": 313, "reboot": 169,
-        "settimeofday": 164, "clock_settime": 227, "sethostname": 170, "syslog": 103, "acct": 163, "swapon": 167,
-        "quotactl": 179, "iopl": 172, "fsopen": 430, "open_tree": 428, "move_mount": 429, "mount_setattr": 442,
+        "settimeofday": 164, "clock_settime": 227, "sethostname": 170, "syslog": 103, "acct": 163,
+        "swapon": 167,
+        "quotactl": 179, "iopl": 172, "fsopen": 430, "open_tree": 428, "move_mount": 429,
+        "mount_setattr": 442,
         "fanotify_init": 300, "pidfd_getfd": 438, "kcmp": 312,
     },
     "aarch64": {
@@ -56,7 +58,10 @@ def test_other_users(server: Driver) -> None:
     """No other user or group can be become, nor a file be given to one."""
     code = """
 import os
-for name, arguments in [("setuid", (0,)), ("setgid", (0,)), ("setresuid", (0, 0, 0)), ("setgroups", ([0],)), ("chown", ("/mnt/data", 0, 0)), ("setuid", (65534,)), ("chroot", ("/tmp",))]:
+for name, arguments in [
+    ("setuid", (0,)), ("setgid", (0,)), ("setresuid", (0, 0, 0)), ("setgroups", ([0],)), ("setuid", (65534,)),
+    ("chown", ("/mnt/data", 0, 0)), ("chroot", ("/tmp",)),
+]:
     try: getattr(os, name)(*arguments); print("DONE", name)
     except OSError: pass
 print(os.getresuid(), os.getgroups())
@@ -120,11 +125,14 @@ def test_calls_by_another_table(server: Driver, number: int) -> None:
 def test_ordinary_calls(server: Driver) -> None:
     """What programs need is not refused: threads, processes, timers, memory, pipes, watches, ptys."""
     code = """
-import concurrent.futures, multiprocessing, os, pty, select, signal, socket, subprocess, tempfile, threading, mmap
+import concurrent.futures, multiprocessing
+import os, pty, select, signal, socket, subprocess, tempfile, threading, mmap
 print(list(concurrent.futures.ThreadPoolExecutor(4).map(abs, [-1, -2])))
 with concurrent.futures.ProcessPoolExecutor(2) as pool: print(list(pool.map(abs, [-3, -4])))
-signal.setitimer(signal.ITIMER_REAL, 60); mmap.mmap(-1, 1 << 20); select.epoll(); os.eventfd(0); os.memfd_create("x")
-os.close(pty.openpty()[0]); a, b = socket.socketpair(); a.send(b"x"); print(b.recv(1)); print(socket.if_nameindex())
+signal.setitimer(signal.ITIMER_REAL, 60); mmap.mmap(-1, 1 << 20); select.epoll(); os.eventfd(0)
+os.memfd_create("x")
+os.close(pty.openpty()[0]); a, b = socket.socketpair(); a.send(b"x"); print(b.recv(1))
+print(socket.if_nameindex())
 with tempfile.NamedTemporaryFile() as f: os.setxattr(f.name, "user.x", b"y")
 print(subprocess.run(["sh", "-c", "echo sub"], capture_output=True).stdout)
 """
@@ -166,7 +174,9 @@ for name in ("mem", "maps", "auxv"):
 def test_mounts_stay(server: Driver) -> None:
     """A read-only mount cannot be made writable, nor something be mounted over it."""
     outcome = server.run(
-        "mount -o remount,rw / ; mount -o remount,rw /usr; mount --bind /tmp /usr; umount /usr; umount -l /proc;"
-        "mount -t proc proc /tmp; mount -t sysfs sys /tmp; mount -t tmpfs x /tmp; fusermount -u /tmp; echo x > /usr/x || echo kept"
+        "mount -o remount,rw / ; mount -o remount,rw /usr; mount --bind /tmp /usr;"
+        " umount /usr; umount -l /proc;"
+        "mount -t proc proc /tmp; mount -t sysfs sys /tmp; mount -t tmpfs x /tmp;"
+        " fusermount -u /tmp; echo x > /usr/x || echo kept"
     )
     assert b"kept\n" == outcome.stdout

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -79,14 +80,13 @@ def test_shared_memory_of_the_machine(server: Driver) -> None:
     assert made >= 0
     path = f"/dev/shm/host-{uuid.uuid4().hex}"
     try:
-        with open(path, "w") as file:
-            file.write("shared")
-        os.chmod(path, 0o666)
-        code = f"import ctypes\nprint(ctypes.CDLL(None).shmget({key}, 4096, 0))\nprint(__import__('os').path.exists({path!r}))"
+        Path(path).write_text("shared")
+        Path(path).chmod(0o666)
+        code = f"import ctypes, os\nprint(ctypes.CDLL(None).shmget({key}, 4096, 0))\nprint(os.path.exists({path!r}))"
         assert b"-1\nFalse\n" == server.python(code).stdout
     finally:
         libc.shmctl(made, 0, None)
-        os.unlink(path)
+        Path(path).unlink()
 
 
 def test_queues_of_the_machine(server: Driver) -> None:
@@ -106,7 +106,7 @@ def test_namespaces_are_all_new(server: Driver) -> None:
     """Every namespace is another than the machine's."""
     kinds = ("user", "pid", "net", "ipc", "uts", "mnt", "cgroup")
     outcome = server.run("; ".join(f"readlink /proc/self/ns/{kind}" for kind in kinds))
-    host = {os.readlink(f"/proc/self/ns/{kind}") for kind in kinds}
+    host = {str(Path("/proc/self/ns", kind).readlink()) for kind in kinds}
     inside = set(outcome.stdout.decode().split())
     assert len(kinds) == len(inside)
     assert set() == inside & host
@@ -115,7 +115,8 @@ def test_namespaces_are_all_new(server: Driver) -> None:
 def test_nice_to_the_machine(server: Driver) -> None:
     """Commands stand back behind the server, and are the first to go when the machine has no memory left."""
     outcome = server.run(
-        "nice; cat /proc/self/oom_score_adj; nice -n -10 nice; echo -1000 > /proc/self/oom_score_adj; cat /proc/self/oom_score_adj"
+        "nice; cat /proc/self/oom_score_adj; nice -n -10 nice; echo -1000 > /proc/self/oom_score_adj;"
+        " cat /proc/self/oom_score_adj"
     )
     assert b"5\n500\n5\n500\n" == outcome.stdout
 
@@ -124,7 +125,7 @@ def test_idle_server_has_no_process_of_a_container(server: Driver) -> None:
     """When nothing runs, nothing but the launcher, its spares and its watcher is there."""
     server.run("true", container="idle")
     assert server.launcher is not None
-    arguments = {open(f"/proc/{pid}/cmdline", "rb").read() for pid in descendants(server.launcher)}
+    arguments = {Path(f"/proc/{pid}/cmdline").read_bytes() for pid in descendants(server.launcher)}
     assert [] == [line for line in arguments if b"bwrap" in line.split(b"\0")[0]]
     assert len(descendants(server.launcher)) <= 3
     assert sys.executable.encode() in arguments.pop()
