@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,6 +35,9 @@ DISABLES_USERNS = (0, 8, 0)
 
 PYTHON_DIR = "/opt/python"
 """Where the server's own interpreter is inside, when the system has none."""
+
+_PYTHON_LIBRARY_DIR = "/opt/python-library"
+"""Where its library is, if it is apart, as the interpreter looks for it where it was installed."""
 
 _HOST = "container"
 _ETC_FILES = {
@@ -154,6 +158,13 @@ class Recipe:
         self._is_filtered = is_filtered
         self._python = python
 
+    @cached_property
+    def _library(self) -> str | None:
+        name = sysconfig.get_config_var("INSTSONAME")
+        if self._python is None or not name or ".so" not in name:
+            return None
+        return str(name) if Path(sys.base_prefix, "lib", name).exists() else None
+
     @property
     def files(self) -> list[str]:
         """Contents of the descriptors from :data:`FIRST_FILE_FD` on."""
@@ -183,6 +194,9 @@ class Recipe:
         options += ["--dir", "/run", "--dir", "/home/oai"]
         if self._python:
             options += ["--ro-bind", self._python, PYTHON_DIR]
+        if self._library:
+            library = f"{self._python}/lib/{self._library}"
+            options += ["--ro-bind", library, f"{_PYTHON_LIBRARY_DIR}/{self._library}"]
         return options
 
     @cached_property
@@ -195,7 +209,9 @@ class Recipe:
     @cached_property
     def _environment(self) -> dict[str, str]:
         path = f"{TMP_DIR}/.local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        library = {"LD_LIBRARY_PATH": _PYTHON_LIBRARY_DIR} if self._library else {}
         return {
+            **library,
             "PATH": f"{path}:{PYTHON_DIR}/bin" if self._python else path,
             "HOME": TMP_DIR,
             "USER": "oai",

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-_NAME = re.compile(r"airflow-containers-(\d+)-(\d+)")
+_NAME = re.compile(r"airflow-containers-(\d+)-(\d+)(-server)?")
 _CONTROLLERS = ("memory", "pids")
 _SLACK = 8
 """Processes of bubblewrap itself, which count as well."""
@@ -44,14 +44,18 @@ def start_time(pid: int, proc: Path = Path("/proc")) -> str:
         return ""
 
 
-def find(server: int, proc: Path = Path("/proc")) -> tuple[list[Hierarchy], list[str]]:
-    """Find where groups can be made, and leave what servers that were killed left there.
+def find(
+    server: int, proc: Path = Path("/proc"), launcher: int | None = None
+) -> tuple[list[Hierarchy], list[str]]:
+    """Find where groups can be made, and remove what launchers that were killed left there.
 
     :param server: process that the groups are made for.
     :param proc: where the kernel tells of processes.
+    :param launcher: process that makes them; this one unless given.
     :returns: the hierarchies, at most one for each controller, and why there are not more.
     """
-    name = f"airflow-containers-{server}-{start_time(server, proc)}"
+    maker = launcher if launcher is not None else os.getpid()
+    name = f"airflow-containers-{maker}-{start_time(maker, proc)}"
     found: list[Hierarchy] = []
     notes: list[str] = []
     refused: list[str] = []
@@ -63,7 +67,7 @@ def find(server: int, proc: Path = Path("/proc")) -> tuple[list[Hierarchy], list
         folder = own / name
         try:
             if version == 2:
-                missing = _open_v2(own, missing, server, proc)
+                missing = _open_v2(own, missing, server, proc, own / f"{name}-server")
             folder.mkdir(exist_ok=True)
             if version == 2:
                 (folder / "cgroup.subtree_control").write_text(" ".join(f"+{c}" for c in missing))
@@ -106,6 +110,9 @@ def _own_groups(proc: Path) -> list[tuple[int, tuple[str, ...], Path]]:
         if key not in mounts or (names and not known):
             continue
         own = _below(*mounts[key], path)
+        if (match := _NAME.fullmatch(own.name)) and match[3]:
+            # An earlier launcher of this server took it there.
+            own = own.parent
         if names:
             groups.append((1, known, own))
             continue
@@ -123,7 +130,7 @@ def _below(point: Path, root: str, path: str) -> Path:
     return folder if folder.is_dir() else point
 
 
-def _open_v2(own: Path, controllers: tuple[str, ...], server: int, proc: Path) -> tuple[str, ...]:
+def _open_v2(own: Path, controllers: tuple[str, ...], server: int, proc: Path, leaf: Path) -> tuple[str, ...]:
     """Have the groups below one bounded; returns by which controllers."""
     control = own / "cgroup.subtree_control"
     on = control.read_text().split()
@@ -141,7 +148,6 @@ def _open_v2(own: Path, controllers: tuple[str, ...], server: int, proc: Path) -
     present = [int(pid) for pid in (own / "cgroup.procs").read_text().split()]
     if not set(present) <= ours:
         raise OSError(errno.EBUSY, "other processes are in the server's group; start it in one of its own")
-    leaf = own / f"airflow-containers-{server}-{start_time(server, proc)}-server"
     leaf.mkdir(exist_ok=True)
     for pid in present:
         (leaf / "cgroup.procs").write_text(str(pid))
@@ -158,14 +164,20 @@ def _children(pid: int, proc: Path) -> set[int]:
 
 
 def _sweep(own: Path, proc: Path) -> None:
-    """Remove groups of servers that are gone; the kernel ended their processes with the launcher."""
+    """Remove groups of launchers that are gone; the kernel ended their processes with them."""
     try:
         names = [entry.name for entry in own.iterdir()]
     except OSError:
         return
     for name in names:
-        match = _NAME.match(name)
-        if match and start_time(int(match[1]), proc) != match[2]:
+        match = _NAME.fullmatch(name)
+        if match is None or start_time(int(match[1]), proc) == match[2]:
+            continue
+        if match[3]:
+            # A server may still be there, with another launcher.
+            with contextlib.suppress(OSError):
+                (own / name).rmdir()
+        else:
             remove(own / name)
 
 

@@ -10,9 +10,9 @@ import pytest
 from airflow_containers.local.sandbox import cgroups
 from airflow_containers.local.sandbox.cgroups import Group, Hierarchy
 
-SERVER = 4711
-STAT = f"{SERVER} (a (b) c) S " + " ".join(str(n) for n in range(1, 30))
-NAME = f"airflow-containers-{SERVER}-19"
+SERVER, LAUNCHER = 4711, 4712
+STAT = "4712 (a (b) c) S " + " ".join(str(n) for n in range(1, 30))
+NAME = f"airflow-containers-{LAUNCHER}-19"
 
 
 class Tree:
@@ -26,7 +26,7 @@ class Tree:
         self.mount = root / "cgroup"
         self.write(self.proc / "self/cgroup", "")
         self.write(self.proc / "self/mountinfo", "")
-        self.write(self.proc / f"{SERVER}/stat", STAT)
+        self.write(self.proc / f"{LAUNCHER}/stat", STAT)
         self.write(self.proc / f"{SERVER}/task/{SERVER}/children", "4712 ")
 
     @staticmethod
@@ -66,7 +66,7 @@ def unified(
 
 def test_none(tree: Tree) -> None:
     """A machine without control groups has none, and that is no error."""
-    assert ([], []) == cgroups.find(SERVER, tree.proc)
+    assert ([], []) == cgroups.find(SERVER, tree.proc, LAUNCHER)
 
 
 def test_version_1(tree: Tree) -> None:
@@ -74,7 +74,7 @@ def test_version_1(tree: Tree) -> None:
     for controller in ("memory", "pids", "cpu,cpuacct"):
         tree.group("/system/server", "cgroup", controller)
         (tree.mount / controller.replace(",", "+") / "system/server").mkdir(parents=True)
-    found, notes = cgroups.find(SERVER, tree.proc)
+    found, notes = cgroups.find(SERVER, tree.proc, LAUNCHER)
     expected = [Hierarchy(1, (c,), tree.mount / c / "system/server" / NAME) for c in ("memory", "pids")]
     assert (expected, []) == (found, notes)
 
@@ -83,21 +83,21 @@ def test_version_1_in_a_container_of_another_system(tree: Tree) -> None:
     """A mount that shows only a part of the tree: the path is what is below that part."""
     tree.group("/docker/abc/server", "cgroup", "memory", root="/docker/abc")
     (tree.mount / "memory/server").mkdir()
-    found, _ = cgroups.find(SERVER, tree.proc)
+    found, _ = cgroups.find(SERVER, tree.proc, LAUNCHER)
     assert [tree.mount / "memory/server" / NAME] == [hierarchy.folder for hierarchy in found]
 
 
 def test_version_1_with_a_path_that_is_not_there(tree: Tree) -> None:
     """Without the server's group, groups are made at the top of what is mounted."""
     tree.group("/elsewhere", "cgroup", "memory")
-    found, _ = cgroups.find(SERVER, tree.proc)
+    found, _ = cgroups.find(SERVER, tree.proc, LAUNCHER)
     assert [tree.mount / "memory" / NAME] == [hierarchy.folder for hierarchy in found]
 
 
 def test_version_2(tree: Tree) -> None:
     """In version 2 the controllers are handed on to the groups below."""
     own = unified(tree, "/user.slice/server.scope", on="memory pids")
-    found, notes = cgroups.find(SERVER, tree.proc)
+    found, notes = cgroups.find(SERVER, tree.proc, LAUNCHER)
     assert ([Hierarchy(2, ("memory", "pids"), own / NAME)], []) == (found, notes)
     assert "+memory +pids" == (own / NAME / "cgroup.subtree_control").read_text()
 
@@ -105,7 +105,7 @@ def test_version_2(tree: Tree) -> None:
 def test_version_2_turns_controllers_on(tree: Tree) -> None:
     """What the server's group does not hand on yet is turned on."""
     own = unified(tree, "/server", on="cpu pids")
-    cgroups.find(SERVER, tree.proc)
+    cgroups.find(SERVER, tree.proc, LAUNCHER)
     assert "+memory" == (own / "cgroup.subtree_control").read_text()
 
 
@@ -124,7 +124,7 @@ def test_version_2_with_processes(
         return write(path, text, *arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Path, "write_text", busy)
-    found, notes = cgroups.find(SERVER, tree.proc)
+    found, notes = cgroups.find(SERVER, tree.proc, LAUNCHER)
     assert moves == bool(found)
     assert moves == (not notes)
     if moves:
@@ -139,7 +139,7 @@ def test_both_versions(tree: Tree) -> None:
     """A machine with both uses each controller where it is."""
     tree.group("/", "cgroup", "memory")
     own = unified(tree, "/", controllers="pids")
-    found, _ = cgroups.find(SERVER, tree.proc)
+    found, _ = cgroups.find(SERVER, tree.proc, LAUNCHER)
     assert [(1, ("memory",)), (2, ("pids",))] == [(h.version, h.controllers) for h in found]
     assert "+pids" == (own / "cgroup.subtree_control").read_text()
 
@@ -148,11 +148,24 @@ def test_groups_of_servers_that_are_gone(tree: Tree) -> None:
     """What a killed server left is removed; what belongs to a living one or to others stays."""
     tree.group("/", "cgroup", "memory")
     own = tree.mount / "memory"
-    for name in (f"airflow-containers-{SERVER}-18/1", "airflow-containers-99-5/7", f"{NAME}/3", "others/1"):
+    for name in (f"airflow-containers-{LAUNCHER}-18/1", "airflow-containers-99-5/7", f"{NAME}/3", "others/1"):
         (own / name).mkdir(parents=True)
-    cgroups.find(SERVER, tree.proc)
+    cgroups.find(SERVER, tree.proc, LAUNCHER)
     assert {NAME, "others"} == {entry.name for entry in own.iterdir()}
     assert (own / NAME / "3").is_dir()
+
+
+def test_a_second_launcher(tree: Tree) -> None:
+    """A server whose launcher was killed stays where that took it, and the next one uses the group above."""
+    own = unified(tree, "/server", on="memory pids", pids="")
+    leaf = own / "airflow-containers-99-5-server"
+    Tree.write(leaf / "cgroup.procs", "4711\n4712\n")
+    (own / "airflow-containers-99-5" / "3").mkdir(parents=True)
+    (tree.proc / "self/cgroup").write_text("0::/server/airflow-containers-99-5-server\n")
+    found, notes = cgroups.find(SERVER, tree.proc, LAUNCHER)
+    assert ([own / NAME], []) == ([hierarchy.folder for hierarchy in found], notes)
+    assert not (own / "airflow-containers-99-5").exists()
+    assert leaf.exists()
 
 
 def test_limits_of_version_1(tmp_path: Path) -> None:
@@ -185,4 +198,4 @@ def test_limits_of_version_2(tmp_path: Path) -> None:
 
 def test_start_time(tree: Tree) -> None:
     """A process's start is read behind its name, which may have anything in it; without one it is empty."""
-    assert ("19", "") == (cgroups.start_time(SERVER, tree.proc), cgroups.start_time(1, tree.proc))
+    assert ("19", "") == (cgroups.start_time(LAUNCHER, tree.proc), cgroups.start_time(1, tree.proc))

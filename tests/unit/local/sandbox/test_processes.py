@@ -82,7 +82,10 @@ def test_shared_memory_of_the_machine(server: Driver) -> None:
     try:
         Path(path).write_text("shared")
         Path(path).chmod(0o666)
-        code = f"import ctypes, os\nprint(ctypes.CDLL(None).shmget({key}, 4096, 0))\nprint(os.path.exists({path!r}))"
+        code = (
+            f"import ctypes, os\nprint(ctypes.CDLL(None).shmget({key}, 4096, 0))\n"
+            f"print(os.path.exists({path!r}))"
+        )
         assert b"-1\nFalse\n" == server.python(code).stdout
     finally:
         libc.shmctl(made, 0, None)
