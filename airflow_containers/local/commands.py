@@ -183,6 +183,8 @@ class ContainerCommands:
         def listen(listener: socket.socket) -> None:
             servings.append(self._gateway.serve(container.id, listener))
 
+        # It may have gone since it was looked up; from here on, its end ends the command.
+        self._containers.check(container.id)
         network = _has_network(container)
         if network:
             self._grant(container)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -166,6 +167,21 @@ class TestEnds:
         assert not waiting.is_alive()
         assert ["expired" if end == "expiry" else "deleted"] == reasons
         assert not (server.state_dir / "containers" / container).exists()
+
+    def test_nothing_begins_after_the_end(
+        self, server: LocalServer, client: httpx.Client, sleeper: str
+    ) -> None:
+        """A command that was still being prepared when its container was deleted does not run."""
+        padding = "#" * 3_000_000
+        for delay in range(12):
+            container = create(client)
+            waiting = in_background(server, container, f"{sleeper} {padding}")
+            time.sleep(0.004 * delay)
+            client.delete(f"/containers/{container}")
+            waiting.join(2)
+            # What expires is looked for every few seconds, which would end it too, but later.
+            assert not waiting.is_alive()
+            assert not (server.state_dir / "containers" / container).exists()
 
     def test_a_timeout_ends_children_too(
         self, server: LocalServer, client: httpx.Client, sleeper: str

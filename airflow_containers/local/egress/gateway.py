@@ -43,6 +43,10 @@ _CA_VARIABLES = (
 )
 
 
+_TOLD = 16
+"""Connections over the bound that still get an answer that says so."""
+
+
 class Serving:
     """One proxy at work, for one command; made by :meth:`EgressGateway.serve`."""
 
@@ -78,6 +82,11 @@ class Serving:
                     if self._listener.fileno() < 0:
                         return
                     await asyncio.sleep(0.05)
+                    continue
+                if max(len(self._connections), self._grant.connections) >= self._gateway.most_connections:
+                    # Those that get an answer to it are enough: each takes a descriptor of the server.
+                    client.close()
+                    await asyncio.sleep(0)
                     continue
                 task = loop.create_task(self._serve(client))
                 self._connections.add(task)
@@ -123,6 +132,11 @@ class EgressGateway:
         self._servings: dict[Serving, str] = {}
         self._now = now
         self.log = EgressLog()
+
+    @property
+    def most_connections(self) -> int:
+        """How many a container can have at once, with those that are told that they are too many."""
+        return self._bounds.connections + _TOLD
 
     @property
     def authority(self) -> Authority:

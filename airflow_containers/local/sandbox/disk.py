@@ -1,4 +1,5 @@
-"""Watches how much disk containers use, in a process of its own. Standard library only.
+"""Watches how much containers use of the disk, and of memory where no control group does, in a process of its
+own. Standard library only.
 
 Counted is what is below ``/mnt/data`` and ``/tmp``, every entry at least one block, and what has no name any
 more but is still open. What a command writes between two looks is not noticed before the second.
@@ -18,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from airflow_containers.local.sandbox import channel, linux
+from airflow_containers.local.sandbox.memory import used_memory
 
 _BLOCK = 4096
 _PAUSE = 0.2
 _PAUSE_FACTOR = 10
 """The pause is this many times what the last look took: a tenth of one processor at most."""
+
+_MAX_PAUSE = 3.0
 
 _SPARE_FDS = 32
 _NICE = 5
@@ -130,9 +134,20 @@ def _nameless(pid: int, devices: set[int], seen: set[tuple[int, int]]) -> int:
 
 @dataclass
 class _Watched:
+    """One container.
+
+    :ivar memory: bytes it may have; ``None`` where a control group sees to it.
+    """
+
     folders: list[str]
+    memory: int | None
     pids: list[int] = field(default_factory=list)
     due: float = 0.0
+    memory_due: float = 0.0
+
+    @property
+    def next(self) -> float:
+        return self.due if self.memory is None else min(self.due, self.memory_due)
 
 
 class Watcher:
@@ -156,7 +171,7 @@ class Watcher:
             hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         while True:
-            due = min((watched.due for watched in self._watched.values()), default=None)
+            due = min((watched.next for watched in self._watched.values()), default=None)
             wait = None if due is None else max(due - time.monotonic(), 0)
             if select.select([self._orders], [], [], wait)[0]:
                 received = channel.receive(self._orders)
@@ -172,7 +187,8 @@ class Watcher:
         if "folders" in order:
             folders = order["folders"]
             if watched is None:
-                watched = self._watched[container] = _Watched(folders, due=time.monotonic() + _PAUSE)
+                watched = _Watched(folders, order["memory"], due=time.monotonic() + _PAUSE)
+                self._watched[container] = watched
             watched.pids.append(pid)
         elif watched is not None:
             watched.pids.remove(pid)
@@ -182,9 +198,21 @@ class Watcher:
     def _look(self) -> None:
         for container, watched in list(self._watched.items()):
             start = time.monotonic()
+            if watched.memory is not None and watched.memory_due <= start:
+                pids = _with_children(watched.pids)
+                devices = {Path(folder).stat().st_dev for folder in watched.folders if Path(folder).exists()}
+                if used_memory(pids, devices, watched.memory) > watched.memory:
+                    channel.send(self._orders, {"container": container, "reason": "memory"})
+                watched.memory_due = _next(start)
+                start = time.monotonic()
             if watched.due > start:
                 continue
             if used_bytes(watched.folders, watched.pids, self._limit) > self._limit:
-                channel.send(self._orders, {"container": container})
-            end = time.monotonic()
-            watched.due = end + max(_PAUSE, (end - start) * _PAUSE_FACTOR)
+                channel.send(self._orders, {"container": container, "reason": "disk"})
+            watched.due = _next(start)
+
+
+def _next(start: float) -> float:
+    """When to look again, if the last look began at ``start``."""
+    end = time.monotonic()
+    return end + min(max(_PAUSE, (end - start) * _PAUSE_FACTOR), _MAX_PAUSE)

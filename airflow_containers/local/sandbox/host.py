@@ -86,6 +86,7 @@ class Preparation:
     :ivar uid: user that commands run as when the server is root.
     :ivar bubblewrap: the program.
     :ivar filter: of system calls.
+    :ivar unbounded_filter: the one for where no control group bounds memory.
     :ivar python: folder of the server's interpreter, when commands are to use it.
     """
 
@@ -93,6 +94,7 @@ class Preparation:
     uid: int | None = None
     bubblewrap: Bubblewrap | None = None
     filter: bytes | None = None
+    unbounded_filter: bytes | None = None
     python: str | None = None
 
     @property
@@ -147,6 +149,7 @@ def prepare(*, enabled: bool) -> Preparation:
     if program is None:
         return Preparation(HostReport(runs_as_root=is_root, problem=missing))
     rules, no_rules = build_filter()
+    unbounded_rules, _ = build_filter(counts_memory=False)
     python, python_note = own_python()
     notes = [f"system calls are not filtered: {no_rules}"] if no_rules else []
     notes += [python_note] if python_note else []
@@ -160,7 +163,7 @@ def prepare(*, enabled: bool) -> Preparation:
         seccomp=rules is not None,
         notes=tuple(notes),
     )
-    return Preparation(report, uid, program, rules, python)
+    return Preparation(report, uid, program, rules, unbounded_rules, python)
 
 
 async def try_out(sandbox: Sandbox, report: HostReport) -> HostReport:
@@ -173,9 +176,10 @@ async def try_out(sandbox: Sandbox, report: HostReport) -> HostReport:
     notes = list(report.notes)
     if report.memory == "rlimit":
         notes.append(
-            "memory is bounded for each process, not for a container as a whole, and "
-            "an allocation fails instead "
-            "of the command being killed; memory control groups that the server may write would mend it"
+            "memory is bounded for each process, where an allocation fails, and looked at five times a "
+            "second for the container as a whole, whose commands are killed; buffers of sockets are not "
+            "counted, and there is no shared memory of System V; memory control groups that the server may "
+            "write would mend it"
         )
     if report.processes == "rlimit":
         notes.append("the number of processes is bounded for each command, not for a container as a whole")

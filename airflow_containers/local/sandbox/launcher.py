@@ -281,7 +281,14 @@ class Launcher:
             channel.send(child.orders, message, [*fds, *doors])
         for door in doors:
             os.close(door)
-        self._tell_watcher({"container": child.container, "pid": child.pid, "folders": order["folders"]})
+        self._tell_watcher(
+            {
+                "container": child.container,
+                "pid": child.pid,
+                "folders": order["folders"],
+                "memory": order["memory"] if "memory" in self._bounds else None,
+            }
+        )
 
     def _read_child(self, child: _Child) -> None:
         received = channel.receive(child.orders)
@@ -361,7 +368,7 @@ class Launcher:
             self._kill_for("disk", self._running())
             return
         container = self._containers.get(received[0]["container"])
-        self._kill_for("disk", container.children if container else [])
+        self._kill_for(received[0]["reason"], container.children if container else [])
 
     def _kill_for(self, reason: str, children: list[_Child]) -> None:
         for child in children:

@@ -178,10 +178,10 @@ class Sandbox:
         :param reason: goes into the outcomes.
         """
         runs = [run for run in self._runs.values() if run.command.container_id == container_id]
-        if not runs or self._control is None:
-            return
         for run in runs:
             run.reason = run.reason or reason
+        if not runs or self._control is None:
+            return
         try:
             channel.send(self._control, {"container": container_id})
             channel.receive(self._control)
@@ -280,6 +280,9 @@ class Sandbox:
             program=self._preparation.bubblewrap.path,
             libraries=str(libraries) if libraries else None,
             filter=self._preparation.filter.hex() if self._preparation.filter else None,
+            unbounded_filter=(
+                self._preparation.unbounded_filter.hex() if self._preparation.unbounded_filter else None
+            ),
             cgroups=self._cgroups,
             processes=self._limits.processes,
             open_files=self._limits.open_files,

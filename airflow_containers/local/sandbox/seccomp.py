@@ -34,9 +34,10 @@ _REFUSED = (
 )
 
 
-def build_filter() -> tuple[bytes | None, str | None]:  # noqa: C901 - one rule after the other
+def build_filter(*, counts_memory: bool = True) -> tuple[bytes | None, str | None]:  # noqa: C901 - one rule after the other
     """Build the filter.
 
+    :param counts_memory: whether a control group counts all memory, also what belongs to no process.
     :returns: the program, or ``None`` and why there is none.
     """
     try:
@@ -48,7 +49,7 @@ def build_filter() -> tuple[bytes | None, str | None]:  # noqa: C901 - one rule 
     refuse = pyseccomp.ERRNO(errno.EPERM)
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
     try:
-        for name in _REFUSED:
+        for name in _REFUSED if counts_memory else (*_REFUSED, "shmget"):
             try:
                 number = pyseccomp.resolve_syscall(pyseccomp.system_arch(), name)
             except (OSError, ValueError):

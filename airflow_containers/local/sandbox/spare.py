@@ -39,6 +39,7 @@ class Settings:
     :ivar program: path of bubblewrap.
     :ivar libraries: folder of the wheel's libraries, if it is the wheel's.
     :ivar filter: program of the system call filter, in hex.
+    :ivar unbounded_filter: the one for where no control group bounds memory.
     :ivar cgroups: whether to use control groups where they can be.
     :ivar processes: of one container.
     :ivar open_files: of one process.
@@ -50,6 +51,7 @@ class Settings:
     program: str
     libraries: str | None
     filter: str | None
+    unbounded_filter: str | None
     cgroups: bool
     processes: int
     open_files: int
@@ -173,8 +175,9 @@ def _become(
         (channel.in_memory(text.encode("utf-8", "surrogateescape")), at)
         for text, at in zip(texts, targets, strict=True)
     ]
-    if settings.filter is not None:
-        made.append((channel.in_memory(bytes.fromhex(settings.filter)), bubblewrap.FILTER_FD))
+    rules = settings.unbounded_filter if "memory" in bounds else settings.filter
+    if rules is not None:
+        made.append((channel.in_memory(bytes.fromhex(rules)), bubblewrap.FILTER_FD))
     _place([(stdin, 0), (stdout, 1), (stderr, 2), (status, bubblewrap.STATUS_FD), *made])
     argv = [program, "--args", str(bubblewrap.OPTIONS_FD), "--", *payload["argv"]]
     os.execve(program, [os.fsencode(text) for text in argv], {})  # noqa: S606

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from pathlib import Path
 
 import pytest
 
@@ -127,7 +128,7 @@ async def test_a_name_is_resolved_once(world: World) -> None:
     assert [API] == world.asked
 
 
-async def test_the_operator_may_allow_private_addresses(tmp_path) -> None:  # type: ignore[no-untyped-def]
+async def test_the_operator_may_allow_private_addresses(tmp_path: Path) -> None:
     """But not those of no server, or of many."""
     async with world_in(tmp_path, allow_private=True) as world:
         world.container([API, OTHER])
@@ -287,7 +288,7 @@ async def test_smuggled_requests_stay_bodies(world: World) -> None:
     assert [inner, inner] == [request.partition(b"\r\n\r\n")[2] for request in domain.requests]
 
 
-async def test_connections_are_bounded(tmp_path) -> None:  # type: ignore[no-untyped-def]
+async def test_connections_are_bounded(tmp_path: Path) -> None:
     """One too many is told so; with one less, there is room again."""
     from airflow_containers.local.egress.bounds import Bounds
 
@@ -308,7 +309,29 @@ async def test_connections_are_bounded(tmp_path) -> None:  # type: ignore[no-unt
         kept[1][1].close()
 
 
-async def test_the_system_resolver_finds_localhost(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def descriptors() -> int:
+    """How many this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_a_flood_of_connections_takes_few_descriptors(tmp_path: Path) -> None:
+    """Those over the bound that are told so linger, and are bounded too; the others are closed at once."""
+    from airflow_containers.local.egress.bounds import Bounds
+
+    async with world_in(tmp_path, Bounds(connections=2)) as world:
+        box = world.container([API])
+        before = descriptors()
+        opened = [await box.open() for _ in range(100)]
+        await asyncio.sleep(0.1)
+        # This side has one for each.
+        assert descriptors() - before - len(opened) <= 2 + 16
+        for _, writer in opened:
+            writer.close()
+        await asyncio.sleep(0.1)
+        assert (await box.raw(b"x\r\n\r\n")).startswith(b"HTTP/1.1 400")
+
+
+async def test_the_system_resolver_finds_localhost(tmp_path: Path) -> None:
     """And is refused for what it finds, unless the operator has named it."""
     options = EgressOptions(connect_to={(API, 443): ("localhost", 1)})
     gateway = EgressGateway(tmp_path / "egress", options, lambda: 0.0)

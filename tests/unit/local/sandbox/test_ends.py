@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from airflow_containers.local.sandbox import cgroups
+from airflow_containers.local.sandbox.commands import Command, Mounts
+from airflow_containers.local.sandbox.runner import Sandbox
 from tests.support.sandbox_driver import Driver, Mode, descendants, driver, processes
 
 MARKER = "3071.4711"
@@ -220,3 +224,42 @@ def test_cancel(server: Driver) -> None:
     left = server.answer(server.order(op="cancel", of=running, marker=MARKER))["left"]
     assert [] == left
     assert "error" in server.answer(running)
+
+
+async def test_launcher_that_is_killed_while_a_command_begins(tmp_path: Path) -> None:
+    """A command that has its user already, and is not bubblewrap yet, goes with the launcher."""
+    sandbox = Sandbox()
+    await sandbox.start()
+    assert sandbox.report.problem is None
+    mounts = Mounts(tmp_path / "data", tmp_path / "tmp")
+    for folder in (mounts.data, mounts.tmp):
+        folder.mkdir()
+        if sandbox.uid is not None:
+            os.chown(folder, sandbox.uid, sandbox.uid)
+    try:
+        for _ in range(8):
+            await sandbox.run(Command("c", ("true",), {}, mounts, 1 << 30, 20))
+            assert sandbox._process is not None
+            killer = threading.Thread(target=kill_when_ready, args=(sandbox._process.pid, sandbox.uid))
+            killer.start()
+            outcome = await sandbox.run(Command("c", ("sleep", MARKER), {}, mounts, 1 << 30, 20))
+            killer.join()
+            assert "killed" == outcome.ended
+            await asyncio.sleep(0.1)
+            assert [] == processes(MARKER)
+    finally:
+        await sandbox.stop()
+        for pid in processes(MARKER):
+            os.kill(pid, signal.SIGKILL)
+
+
+def kill_when_ready(launcher: int, uid: int | None) -> None:
+    """Kill a launcher as soon as one of its children has become the user of commands."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                status = Path(f"/proc/{child}/status").read_text()
+                if f"\nUid:\t{uid}\t" in status or status.startswith("Name:\tbwrap\n"):
+                    os.kill(launcher, signal.SIGKILL)
+                    return
