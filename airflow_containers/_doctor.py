@@ -96,7 +96,7 @@ def _rows(
         ("user", user),
         ("files", "/mnt/data and /tmp of its container; this machine's programs, to read"),
         ("network", network),
-        ("memory", _BOUNDS.get(report.memory, "bounded for each process, by resource limits")),
+        ("memory", _BOUNDS.get(report.memory, "bounded for each process, and watched for each container")),
         ("processes", _BOUNDS.get(report.processes, "bounded for each command, by resource limits")),
         ("system calls", "filtered" if report.seccomp else "not filtered"),
         ("programs", f"{here}; not here: {', '.join(away)}" if away else here),

