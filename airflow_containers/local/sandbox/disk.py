@@ -29,6 +29,7 @@ _PAUSE_FACTOR = 10
 _MAX_PAUSE = 3.0
 
 _SPARE_FDS = 32
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NICE = 5
 
 
@@ -39,75 +40,126 @@ def used_bytes(folders: list[str], pids: list[int], limit: int) -> int:
     :param pids: first processes of commands; those that they started are looked at too.
     :param limit: counting ends once it is more.
     """
-    seen: set[tuple[int, int]] = set()
-    total = 0
-    devices: set[int] = set()
-    levels = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_FDS
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            devices.add(Path(folder).stat().st_dev)
-            total += _below(folder, limit - total, levels, seen)
-        if total > limit:
-            return total
-    for pid in _with_children(pids):
-        total += _nameless(pid, devices, seen)
-    return total
+    count = _Count(limit)
+    count.add_folders(folders)
+    if count.was_refused and os.geteuid() != 0:
+        count.total = max(count.total, _count_as_owner(folders, limit))
+    if count.total > limit:
+        return count.total
+    devices = {Path(folder).stat().st_dev for folder in folders if Path(folder).exists()}
+    for pid in with_children(pids):
+        count.add_nameless(pid, devices)
+    return count.total
 
 
-def _below(folder: str, limit: int, levels: int, seen: set[tuple[int, int]]) -> int:
-    """Count below a folder, by descriptors: what is in it may become a link at any moment."""
-    total = 0
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    fds = [os.open(folder, flags)]
-    waiting: list[list[str]] = []
-    try:
-        while fds:
-            if len(waiting) < len(fds):
-                size, folders = _one_folder(fds[-1], seen)
-                total += size
-                waiting.append(folders)
-            if total > limit:
-                return total
-            if not waiting[-1]:
-                waiting.pop()
-                os.close(fds.pop())
-                continue
-            if len(fds) >= levels:
-                # Deeper than can be looked: such a tree is there to hide something.
-                return limit + 1
-            with contextlib.suppress(OSError):
-                fds.append(os.open(waiting[-1].pop(), flags, dir_fd=fds[-1]))
-        return total
-    finally:
-        for fd in fds:
-            os.close(fd)
+class _Count:
+    """Adds up.
 
+    :param limit: counting ends once it is more.
+    :ivar total: bytes.
+    :ivar was_refused: whether something could not be looked at.
+    """
 
-def _one_folder(fd: int, seen: set[tuple[int, int]]) -> tuple[int, list[str]]:
-    total = 0
-    folders: list[str] = []
-    with contextlib.suppress(OSError), os.scandir(fd) as entries:
-        for entry in entries:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._seen: set[tuple[int, int]] = set()
+        self._levels = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_FDS
+        self.total = 0
+        self.was_refused = False
+
+    def add_folders(self, folders: list[str]) -> None:
+        """Count what is below folders."""
+        for folder in folders:
+            with contextlib.suppress(FileNotFoundError):
+                self._add_below(folder)
+
+    def _add_below(self, folder: str) -> None:
+        """By descriptors: what is in it may become a link at any moment."""
+        fds = [os.open(folder, _FOLDER)]
+        waiting: list[list[str]] = []
+        try:
+            while fds and self.total <= self._limit:
+                if len(waiting) < len(fds):
+                    waiting.append(self._add_one(fds[-1]))
+                elif not waiting[-1]:
+                    waiting.pop()
+                    os.close(fds.pop())
+                elif len(fds) >= self._levels:
+                    # Deeper than can be looked: such a tree is there to hide something.
+                    self.total = self._limit + 1
+                else:
+                    try:
+                        fds.append(os.open(waiting[-1].pop(), _FOLDER, dir_fd=fds[-1]))
+                    except OSError as error:
+                        self._note(error)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _add_one(self, fd: int) -> list[str]:
+        folders: list[str] = []
+        with contextlib.suppress(OSError), os.scandir(fd) as entries:
+            for entry in entries:
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except OSError as error:
+                    self._note(error)
+                    continue
+                self._add(status)
+                if stat.S_ISDIR(status.st_mode):
+                    folders.append(entry.name)
+                if self.total > self._limit:
+                    break
+        return folders
+
+    def add_nameless(self, pid: int, devices: set[int]) -> None:
+        """Count files without a name, on some devices, that a process holds."""
+        for kind in ("fd", "map_files"):
             try:
-                status = entry.stat(follow_symlinks=False)
+                entries = list(Path(f"/proc/{pid}/{kind}").iterdir())
             except OSError:
                 continue
-            total += _size(status, seen)
-            if stat.S_ISDIR(status.st_mode):
-                folders.append(entry.name)
-    return total, folders
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    status = entry.stat()
+                    if status.st_nlink == 0 and status.st_dev in devices and stat.S_ISREG(status.st_mode):
+                        self._add(status)
+
+    def _note(self, error: OSError) -> None:
+        # Anything else: it went away, or became something else, while this looked.
+        self.was_refused |= isinstance(error, PermissionError)
+
+    def _add(self, status: os.stat_result) -> None:
+        if status.st_nlink != 1 and not stat.S_ISDIR(status.st_mode):
+            key = (status.st_dev, status.st_ino)
+            if key in self._seen:
+                return
+            self._seen.add(key)
+        self.total += max(status.st_blocks * 512, _BLOCK)
 
 
-def _size(status: os.stat_result, seen: set[tuple[int, int]]) -> int:
-    if status.st_nlink != 1 and not stat.S_ISDIR(status.st_mode):
-        key = (status.st_dev, status.st_ino)
-        if key in seen:
-            return 0
-        seen.add(key)
-    return max(status.st_blocks * 512, _BLOCK)
+def _count_as_owner(folders: list[str], limit: int) -> int:
+    """Count in a user namespace, in which no mode of a file of this user's keeps anything from it."""
+    user = (os.geteuid(), os.getegid())
+    read, write = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if not pid:
+        with contextlib.suppress(BaseException):
+            linux.unshare(linux.NEWUSER)
+            linux.map_user(*user)
+            count = _Count(limit)
+            count.add_folders(folders)
+            os.write(write, str(count.total).encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as file:
+        answer = file.read()
+    os.waitpid(pid, 0)
+    return int(answer or 0)
 
 
-def _with_children(pids: list[int]) -> list[int]:
+def with_children(pids: list[int]) -> list[int]:
+    """Processes, and all that they started."""
     found = list(pids)
     for pid in found:
         with contextlib.suppress(OSError):
@@ -115,21 +167,6 @@ def _with_children(pids: list[int]) -> list[int]:
                 children = (task / "children").read_text(encoding="ascii")
                 found += [int(child) for child in children.split()]
     return found
-
-
-def _nameless(pid: int, devices: set[int], seen: set[tuple[int, int]]) -> int:
-    total = 0
-    for kind in ("fd", "map_files"):
-        try:
-            entries = list(Path(f"/proc/{pid}/{kind}").iterdir())
-        except OSError:
-            continue
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                status = entry.stat()
-                if status.st_nlink == 0 and status.st_dev in devices and stat.S_ISREG(status.st_mode):
-                    total += _size(status, seen)
-    return total
 
 
 @dataclass
@@ -199,7 +236,7 @@ class Watcher:
         for container, watched in list(self._watched.items()):
             start = time.monotonic()
             if watched.memory is not None and watched.memory_due <= start:
-                pids = _with_children(watched.pids)
+                pids = with_children(watched.pids)
                 devices = {Path(folder).stat().st_dev for folder in watched.folders if Path(folder).exists()}
                 if used_memory(pids, devices, watched.memory) > watched.memory:
                     channel.send(self._orders, {"container": container, "reason": "memory"})

@@ -200,8 +200,14 @@ class Sandbox:
             self._sending.add(sending)
             sending.add_done_callback(self._sending.discard)
 
-    async def _send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+    async def _send(
+        self, message: dict[str, Any], fds: tuple[int, ...] = (), run: _Run | None = None
+    ) -> None:
         while self._channel is not None:
+            if run is not None and run.reason is not None:
+                # It was killed while it waited here.
+                run.end(_NEVER_RAN)
+                return
             try:
                 channel.send(self._channel, message, fds)
             except BlockingIOError:
@@ -255,7 +261,7 @@ class Sandbox:
                 channel.in_memory(command.stdin) if command.stdin else os.open(os.devnull, os.O_RDONLY)
             )
             run.is_ordered = True
-            await self._send(order, (*fds, run.stdout.writer, run.stderr.writer))
+            await self._send(order, (*fds, run.stdout.writer, run.stderr.writer), run)
         finally:
             run.stdout.close_writer()
             run.stderr.close_writer()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import resource
 import socket
 import tempfile
 
@@ -63,6 +64,12 @@ def build_filter(*, counts_memory: bool = True) -> tuple[bytes | None, str | Non
         for bit in (1 << n for n in range(32)):
             if bit & _NAMESPACES:
                 rules.add_rule(refuse, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, bit, bit))
+        # The limit on images of crashed programs stays, which a lower one would not do; see `spare`.
+        done = pyseccomp.ERRNO(0)
+        core = int(resource.RLIMIT_CORE)
+        given = pyseccomp.Arg(2, pyseccomp.NE, 0)
+        rules.add_rule(done, "setrlimit", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, 0xFFFFFFFF, core))
+        rules.add_rule(done, "prlimit64", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, 0xFFFFFFFF, core), given)
         for request in (_TIOCSTI, _TIOCLINUX):
             rules.add_rule(refuse, "ioctl", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, 0xFFFFFFFF, request))
         refuse_family = pyseccomp.ERRNO(errno.EAFNOSUPPORT)

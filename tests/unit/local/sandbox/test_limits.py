@@ -176,6 +176,23 @@ for n in range(1000):
     assert (137, "killed", "disk") == (outcome.exit_code, outcome.ended, outcome.reason)
 
 
+@pytest.mark.parametrize("bits", ["0300", "0000"])
+def test_closed_folders(server: Driver, bits: str) -> None:
+    """A folder that may not be listed, or not be entered, hides nothing."""
+    code = f"""
+import os, time
+os.mkdir("/mnt/data/closed"); fd = os.open("/mnt/data/closed", os.O_RDONLY | os.O_DIRECTORY)
+for n in range(1000):
+    os.chmod("/mnt/data/closed", 0o700)
+    file = os.open(str(n), os.O_WRONLY | os.O_CREAT, dir_fd=fd)
+    os.chmod("/mnt/data/closed", 0o{bits})
+    os.write(file, b"x" * (4 << 20)); os.close(file); time.sleep(0.02)
+"""
+    outcome = server.python(code, container=f"closed-{bits}")
+    (server.folder(f"closed-{bits}") / "closed").chmod(0o700)
+    assert (137, "killed", "disk") == (outcome.exit_code, outcome.ended, outcome.reason)
+
+
 def test_disk_of_others(server: Driver) -> None:
     """A container that was stopped for its disk can be tidied up, and stops nobody else."""
     outcome = server.run(
@@ -238,6 +255,8 @@ def test_no_core_dumps(server: Driver) -> None:
     code = "import os, resource as r\nprint(r.getrlimit(r.RLIMIT_CORE), flush=True)\nos.kill(os.getpid(), 11)"
     outcome = server.run(f"python3 -c '{code}'; echo $?; ls", container="crash")
     assert b"(1, 1)\n139\n" == outcome.stdout
+    code = "import resource as r; r.setrlimit(r.RLIMIT_CORE, (0, 0)); print(r.getrlimit(r.RLIMIT_CORE))"
+    assert b"(1, 1)\n" == server.python(code).stdout
 
 
 @pytest.mark.parametrize("stream", [1, 2])
