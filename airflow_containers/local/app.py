@@ -33,6 +33,7 @@ from airflow_containers.local.faults import Fault, FaultBook
 from airflow_containers.local.http import ApiRequest, Found, error_response
 from airflow_containers.local.journal import Journal
 from airflow_containers.local.options import ServerOptions
+from airflow_containers.local.responses.events import EventStream
 from airflow_containers.local.services import Services
 from airflow_containers.local.store import Store
 
@@ -168,10 +169,13 @@ class LocalApp:
             await asyncio.sleep(fault.delay)
         if fault.when == "after" or (planned is None and not fault.reset):
             response = await self._answer(request, found)
+        if fault.reset or planned is not None:
+            if isinstance(response, FileAnswer):
+                response.close()
+            elif isinstance(response, EventStream):
+                await response.withhold(request.receive)
         if fault.when == "after" and fault.delay:
             await asyncio.sleep(fault.delay)
-        if isinstance(response, FileAnswer) and (fault.reset or planned is not None):
-            response.close()
         if fault.reset:
             return None
         if planned is not None:

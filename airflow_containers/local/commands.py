@@ -158,7 +158,7 @@ class ContainerCommands:
         container = self._containers.use(container_id)
         with self._counted(container_id), contextlib.ExitStack() as stack:
             read_only = dict(self._gateway.read_only_files()) if _has_network(container) else {}
-            if len(text.encode()) <= _MAX_ARGUMENT:
+            if len(text.encode()) <= _MAX_ARGUMENT and "\0" not in text:
                 argv = (*direct, text)
             else:
                 file = self._blobs.temporary()

@@ -14,10 +14,11 @@ from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from airflow_containers.local.contents import TRANSPORT, FileAnswer
 from airflow_containers.local.faults import Fault
+from airflow_containers.local.responses.events import EventStream
 
 _STEP = 256 << 10
 
@@ -35,6 +36,16 @@ async def deliver(
         await _until_gone(receive)
         return
     order = fault.order if fault is not None else {}
+    if isinstance(response, EventStream):
+        await response(scope, receive, _Shaping(order, scope, send).send)
+    else:
+        await _deliver_known(response, order, scope, receive, send)
+
+
+async def _deliver_known(
+    response: Response, order: dict[str, Any], scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Send an answer whose length is known."""
     length, announced = _lengths(response, order)
     body = b""
     if not isinstance(response, FileAnswer):
@@ -69,6 +80,61 @@ async def deliver(
         await _until_gone(receive)
     else:
         await send({"type": "http.response.body", "body": b""})
+
+
+class _Shaping:
+    """Sends a stream of events as ``order`` asks: as it comes, or in one piece where half of it is wanted.
+
+    No length is announced, so that a cut is a stream without an end.
+    """
+
+    def __init__(self, order: dict[str, Any], scope: Scope, send: Send) -> None:
+        self._order = order
+        self._scope = scope
+        self._pass_on = send
+        self._whole = bytearray()
+        self._is_half = bool(order.get("malformed")) or order.get("truncate") is True
+        self._is_cut = "reset_after" in order or order.get("truncate", False) is not False
+        self._left = order.get("reset_after", order.get("truncate")) if self._is_cut else None
+        self._has_begun = False
+
+    async def send(self, message: Message) -> None:
+        """Send the start of an answer, or a part of its body."""
+        if message["type"] != "http.response.body":
+            await self._pass_on(message)
+            return
+        body, is_last = message["body"], not message.get("more_body", False)
+        if self._is_half:
+            self._whole += body
+            if not is_last:
+                return
+            body = bytes(self._whole[: len(self._whole) // 2])
+        elif self._left is not None:
+            body = body[: self._left]
+            self._left -= len(body)
+        await self._send_slowly(body)
+        if self._is_cut and (is_last or self._left == 0):
+            await self._cut()
+        if is_last:
+            await self._pass_on({"type": "http.response.body", "body": b""})
+
+    async def _send_slowly(self, body: bytes) -> None:
+        drip = self._order.get("drip")
+        async for piece in _slices(body, drip["bytes"] if drip else _STEP):
+            if drip and self._has_begun:
+                await asyncio.sleep(drip["seconds"])
+            self._has_begun = True
+            await self._pass_on({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def _cut(self) -> None:
+        transport = _transport(self._scope)
+        if "reset_after" in self._order:
+            await _until_written(transport)
+            _reset(transport)
+        else:
+            transport.close()
+        # The stream ends as soon as it sees that the client has left.
+        await asyncio.get_running_loop().create_future()
 
 
 def _lengths(response: Response, order: dict[str, Any]) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from airflow_containers.local.errors import ApiError
 from airflow_containers.local.responses.models import StoredResponse, show, show_item
@@ -175,30 +175,22 @@ class EventStream(Response):
     """An answer of events, sent as they come.
 
     :param events: with their numbers.
-    :param on_close: called once at the end, whether all of them were sent or nobody is left to read them.
+    :param on_close: called once at the end, whether all of them were sent or nobody is left to read them;
+        ``None`` if what they tell of goes on without readers.
     """
 
-    def __init__(self, events: AsyncIterator[Event], on_close: Callable[[], None]) -> None:
+    def __init__(self, events: AsyncIterator[Event], on_close: Callable[[], None] | None) -> None:
         super().__init__(
             None, 200, {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
         )
         del self.headers["content-length"]
         self._events = events
-        self._on_close: Callable[[], None] | None = on_close
+        self._on_close = on_close
 
-    def close(self) -> None:
-        """Do what belongs to the end, also of an answer that is not sent."""
-        on_close, self._on_close = self._on_close, None
-        if on_close is not None:
-            on_close()
-
-    async def collected(self) -> Response:
-        """The same answer in one piece, once all of it is there."""
-        try:
-            content = b"".join([encode(event) async for event in self._events])
-        finally:
-            self.close()
-        return Response(content, self.status_code, dict(self.headers))
+    async def withhold(self, receive: Receive) -> None:
+        """Send nothing, but wait for the end of what the events tell of, unless it goes on by itself."""
+        if self._on_close is not None:
+            await self({}, receive, _nowhere)
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Send everything, or as much as somebody is there to read."""
@@ -208,7 +200,8 @@ class EventStream(Response):
             await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
         finally:
             await ended(sending, leaving)
-            self.close()
+            if self._on_close is not None:
+                self._on_close()
         if not sending.cancelled():
             sending.result()
 
@@ -217,6 +210,10 @@ class EventStream(Response):
         async for event in self._events:
             await send({"type": "http.response.body", "body": encode(event), "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+
+async def _nowhere(_message: Message) -> None:
+    pass
 
 
 async def until_gone(receive: Receive) -> None:

@@ -67,7 +67,7 @@ class ResponseResponses:
         body = {name: value for name, value in sent.items() if value is not None}
         run = await self._start(body)
         if run.response.is_streamed:
-            return EventStream(run.follow(), _nothing if run.response.in_background else run.cancel)
+            return EventStream(run.follow(), None if run.response.in_background else run.cancel)
         if not run.response.in_background:
             await _finish(run, request)
         return json_response(show(run.response))
@@ -109,8 +109,8 @@ class ResponseResponses:
         if not (response.in_background and response.is_streamed):
             raise NotStreamedError(response.id)
         if run is not None:
-            return EventStream(run.follow(starting_after), _nothing)
-        return EventStream(numbered(all_events(response), starting_after), _nothing)
+            return EventStream(run.follow(starting_after), None)
+        return EventStream(numbered(all_events(response), starting_after), None)
 
     async def cancel(self, request: ApiRequest) -> Response:
         """``POST /v1/responses/{response_id}/cancel``; what is done stays as it is."""
@@ -171,10 +171,6 @@ async def _finish(run: Run, request: ApiRequest) -> None:
 async def _cancel(run: Run) -> None:
     run.cancel()
     await asyncio.wait((run.running,))
-
-
-def _nothing() -> None:
-    pass
 
 
 def _kept_request(body: dict[str, Any]) -> dict[str, Any]:

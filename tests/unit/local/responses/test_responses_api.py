@@ -302,3 +302,10 @@ def test_a_fault_before_the_answer(containers_server: LocalServer, ask: Ask) -> 
         ask(sh("true"))
 
     assert "completed" == ask(sh("true")).status
+
+
+def test_a_null_character_in_a_command_is_the_commands_problem(ask: Ask) -> None:
+    """No command line can have one, so the command fails, not the request."""
+    first, second = outputs(ask(sh("echo a\0b", "echo on")))
+
+    assert [(126, ""), (0, "on\n")] == [(one.outcome.exit_code, one.stdout) for one in (first, second)]

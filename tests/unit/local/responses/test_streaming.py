@@ -257,3 +257,46 @@ def test_a_reader_who_does_not_read_holds_up_nobody(client: openai.OpenAI, ask: 
 
     assert took < 10
     assert [1000000] * 4 == [len(found.stdout) for found in outputs(events[-1].response)]
+
+
+@pytest.mark.parametrize(
+    ("order", "whole", "ends_well"),
+    [
+        ({"headers": {"x-mark": "1"}}, True, True),
+        ({"delay": 0.1, "when": "after"}, True, True),
+        ({"drip": {"bytes": 500, "seconds": 0.001}}, True, True),
+        ({"malformed": True}, False, True),
+        ({"truncate": True}, False, False),
+        ({"truncate": 3000}, False, False),
+        ({"reset_after": 3000}, False, False),
+    ],
+)
+def test_faults_touch_streams(
+    containers_server: LocalServer, ask: Ask, order: dict[str, Any], *, whole: bool, ends_well: bool
+) -> None:
+    """A fault that leaves the true answer leaves its events, too, as far as it lets them through."""
+    containers_server.order_fault(method="POST", path="/v1/responses", **order)
+
+    types = []
+    try:
+        for event in ask(sh("echo 1"), stream=True):
+            types += [event.type]
+    except (openai.APIConnectionError, httpx.TransportError):
+        assert not ends_well
+    else:
+        assert ends_well
+
+    assert whole == ("response.completed" in types)
+    assert whole or order.get("truncate") is not True or len(types) > 5
+
+
+def test_a_fault_after_the_work_hides_a_stream(
+    client: openai.OpenAI, containers_server: LocalServer, ask: Ask, container: str
+) -> None:
+    """The commands have run to their end, although nobody is told."""
+    containers_server.order_fault(method="POST", path="/v1/responses", status=500, when="after")
+
+    with pytest.raises(openai.InternalServerError):
+        ask(sh("sleep 0.3; touch done"), stream=True)
+
+    assert ["/mnt/data/done"] == [file.path for file in client.containers.files.list(container)]
