@@ -93,7 +93,7 @@ def test_mapped_tasks(templates: Outcome) -> None:
 
 
 def test_model_gets_the_container(standalone: Standalone, gateway: Gateway) -> None:
-    """The official operator for the Responses API gets the id by XCom, and a command runs in that container."""
+    """The official operator for the Responses API gets the id by XCom, and a command runs there."""
     run = standalone.run("container_with_responses")
 
     assert {"success"} == set(run.tasks.values())

@@ -41,6 +41,7 @@ def test_every_benchmark_is_run_here() -> None:
         "inline_skill.py",
         "keep_alive.py",
         "local_server.py",
+        "sandbox.py",
         "sweep.py",
     } == found
 
@@ -98,6 +99,14 @@ def test_local_server() -> None:
         "local server, memory after 100 creates, / bare Starlette",
     ] == ratios
     assert ["ready under 500 ms", "at most 60 MiB"] == goals
+
+
+def test_sandbox() -> None:
+    """A command is set beside bubblewrap alone, and many run at once."""
+    ratios, goals = _run("sandbox.py")
+
+    assert ["Sandbox.run / bubblewrap alone"] == ratios
+    assert ["under 10 ms over bubblewrap alone", "all at once"] == goals
 
 
 def test_sweep() -> None:

@@ -1,4 +1,4 @@
-"""An Internet on the loopback interface: domains with certificates, and containers that reach them by a proxy."""
+"""An Internet on the loopback interface: domains with certificates, and containers behind a proxy."""
 
 from __future__ import annotations
 

@@ -405,7 +405,7 @@ class _Exchange:
                     502,
                     "Answer is compressed",
                     f"{self._target.host} has sent a compressed answer although none was asked for. The "
-                    "proxy takes secrets out of the answers of their domains, which it cannot do in this one.",
+                    "proxy takes secrets out of the answers of their domains, which it cannot do in this.",
                 )
         chunked = any(name.lower() == b"transfer-encoding" for name, _ in headers)
         kept = _end_to_end(headers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import h11
 import pytest
@@ -124,7 +125,7 @@ def test_heads_come_in_any_pieces(cuts: list[int]) -> None:
     """Two requests and a body behind them are found wherever they are cut."""
     whole = START + b"\r\n" + b"GET http://b.example.com/ HTTP/1.1\r\n\r\n" + b"rest"
     places = sorted({0, len(whole), *(cut % len(whole) for cut in cuts)})
-    pieces = [whole[a:b] for a, b in zip(places, places[1:], strict=False)]
+    pieces = [whole[a:b] for a, b in itertools.pairwise(places)]
 
     async def read() -> tuple[bytes | None, bytes | None, bytes]:
         reader = RequestReader(Pieces(*pieces))

@@ -263,7 +263,7 @@ async def test_the_value_is_nowhere(world: World, capfd: pytest.CaptureFixture[s
     shown += [repr(grant.secrets.fill(API, [(b"x", key.encode())], encrypted=True))]
     shown += capfd.readouterr()
     assert [] == [text for text in shown if TOKEN in text]
-    for path in tmp_path.rglob("*"):
+    for path in tmp_path.rglob("*"):  # noqa: ASYNC240 - nobody waits
         if path.is_file():
             assert TOKEN.encode() not in path.read_bytes()
             assert b"PRIVATE KEY" not in path.read_bytes() or path.name == "internet.pem"

@@ -121,7 +121,8 @@ def test_nice_to_the_machine(server: Driver) -> None:
         "nice; cat /proc/self/oom_score_adj; nice -n -10 nice; echo -1000 > /proc/self/oom_score_adj;"
         " cat /proc/self/oom_score_adj"
     )
-    assert b"5\n500\n5\n500\n" == outcome.stdout
+    own = min(os.nice(0) + 5, 19)
+    assert f"{own}\n500\n{own}\n500\n".encode() == outcome.stdout
 
 
 def test_idle_server_has_no_process_of_a_container(server: Driver) -> None:
