@@ -95,7 +95,7 @@ async def test_nothing_is_served_without_a_grant(world: World) -> None:
 
 
 async def test_the_environment_names_proxy_and_certificates(world: World) -> None:
-    """For the tools of the image; the bundle has the system's, the operator's and the server's authorities."""
+    """For the tools of the image; the bundle has the authorities of all three."""
     box = world.container([API], [(API, "KEY", TOKEN)])
     environment = box.environment
     proxy = f"http://127.0.0.1:{PROXY_PORT}"
