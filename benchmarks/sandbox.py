@@ -1,7 +1,8 @@
-"""A command in a sandbox beside bubblewrap alone with the same arguments, and a hundred commands at once.
+"""A command in a sandbox beside bubblewrap alone with the same arguments, and what containers cost.
 
-Bubblewrap alone has no launcher, no control groups, no limits, no watch of the disk and no way out; it is
-started by `subprocess`. Both run `true`, and their outputs are read to the end.
+That is: how long one takes to make, a hundred at once that each run a command, and the memory of idle ones,
+all over HTTP. Bubblewrap alone has no launcher, no control groups, no limits, no watch of the disk and no way
+out; it is started by `subprocess`. Both run `true`, and their outputs are read to the end.
 """
 
 from __future__ import annotations
@@ -14,9 +15,20 @@ import subprocess
 import tempfile
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from _common import SEED, describe_machine, is_quick, p90, print_goal, print_ratio, print_table
+import httpx
+from _common import (
+    SEED,
+    clean_environment,
+    describe_machine,
+    is_quick,
+    p90,
+    print_goal,
+    print_ratio,
+    print_table,
+)
 
 from airflow_containers.local.sandbox import channel
 from airflow_containers.local.sandbox.bubblewrap import (
@@ -29,15 +41,18 @@ from airflow_containers.local.sandbox.bubblewrap import (
 from airflow_containers.local.sandbox.commands import Command, Mounts
 from airflow_containers.local.sandbox.host import Preparation, prepare
 from airflow_containers.local.sandbox.runner import Sandbox
+from airflow_containers.testing import LocalServer
 
 COMMANDS = 50
 PAUSE = 0.03
 """Seconds between two commands, as nobody sends them back to back; both contestants get it."""
 
-CONTAINERS = 10
-AT_ONCE = 100
+CONTAINERS = 100
+IDLE = 1000
 MEMORY = 1 << 30
 MAX_OVERHEAD_MILLISECONDS = 10
+MAX_CREATION_MILLISECONDS = 10
+MAX_IDLE_KIBIBYTES = 10
 
 OURS, BARE = "Sandbox.run", "bubblewrap alone"
 ARGV = ("/bin/sh", "-c", "true")
@@ -112,22 +127,67 @@ async def measure_overhead(sandbox: Sandbox, mounts: Mounts, *, quick: bool) -> 
     )
 
 
-async def measure_many(sandbox: Sandbox, mounts: Mounts, *, quick: bool) -> None:
-    """Many commands at once, of some containers."""
-    count = CONTAINERS if quick else AT_ONCE
-    start = time.perf_counter()
-    outcomes = await asyncio.gather(
-        *(
-            sandbox.run(Command(f"container-{n % CONTAINERS}", ARGV, {}, mounts, MEMORY, 60))
-            for n in range(count)
-        )
-    )
-    seconds = time.perf_counter() - start
-    good = sum(outcome.exit_code == 0 for outcome in outcomes)
-    print(
-        f"{count} commands at once in {CONTAINERS} containers: {seconds:.2f} s, {good} of {count} succeeded"
-    )
-    print_goal("all at once", met=good == count, shown=f"{seconds / count * 1e3:.1f} ms each")
+def memory(server: LocalServer) -> int:
+    """KiB that the server and all its children have in memory."""
+    parents: dict[int, list[int]] = defaultdict(list)
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (folder / "status").read_text(encoding="utf-8")
+        except OSError:
+            continue
+        parents[int(status.partition("PPid:")[2].split()[0])].append(int(folder.name))
+    assert server.pid is not None
+    found, ours = [server.pid], []
+    while found:
+        ours.append(found.pop())
+        found += parents[ours[-1]]
+    total = 0
+    for pid in ours:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+        total += int(rollup.partition("\nPss:")[2].split()[0])
+    return total
+
+
+def measure_containers(*, quick: bool) -> None:
+    """How long a container takes to be made, many that each run a command, and idle ones."""
+    many, idle = (5, 10) if quick else (CONTAINERS, IDLE)
+    with LocalServer() as server:
+        headers = {"authorization": f"Bearer {server.api_key}"}
+        with httpx.Client(base_url=server.base_url, headers=headers, trust_env=False) as client:
+
+            def create() -> str:
+                container_id: str = client.post("/containers", json={"name": "n"}).json()["id"]
+                return container_id
+
+            server.run(create(), "true")
+            seconds = []
+            for _ in range(many):
+                start = time.perf_counter()
+                create()
+                seconds.append(time.perf_counter() - start)
+            median = statistics.median(seconds) * 1e3
+            print(f"a container is made in {median:.2f} ms (median), {p90(seconds) * 1e3:.2f} ms (p90)")
+            goal = f"a container is made in under {MAX_CREATION_MILLISECONDS} ms"
+            print_goal(goal, met=median < MAX_CREATION_MILLISECONDS, shown=f"{median:.2f} ms")
+
+            containers = [create() for _ in range(many)]
+            start = time.perf_counter()
+            with ThreadPoolExecutor(many) as pool:
+                results = list(pool.map(lambda one: server.run(one, f"echo {one}"), containers))
+            took = time.perf_counter() - start
+            good = sum(result.stdout.strip() == one for result, one in zip(results, containers, strict=True))
+            print(f"{many} containers at once, a command each: {took:.2f} s, {good} of {many} succeeded")
+            print_goal("all at once", met=good == many, shown=f"{took / many * 1e3:.1f} ms each")
+
+            before = memory(server)
+            for _ in range(idle):
+                create()
+            each = (memory(server) - before) / idle
+            print_goal(
+                f"an idle container has under {MAX_IDLE_KIBIBYTES} KiB of memory",
+                met=each < MAX_IDLE_KIBIBYTES,
+                shown=f"{max(each, 0):.1f} KiB",
+            )
 
 
 async def main() -> None:
@@ -144,11 +204,11 @@ async def main() -> None:
             folder.mkdir()
             if sandbox.uid is not None:
                 os.chown(folder, sandbox.uid, sandbox.uid)
-        # Further parts are functions like these two.
         await measure_overhead(sandbox, mounts, quick=quick)
-        await measure_many(sandbox, mounts, quick=quick)
     await sandbox.stop()
 
 
 if __name__ == "__main__":
     asyncio.run(main())
+    with clean_environment():
+        measure_containers(quick=is_quick(__doc__))
