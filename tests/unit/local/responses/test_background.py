@@ -22,7 +22,7 @@ from tests.unit.local.responses.conftest import (
 )
 
 Ask = Callable[..., Any]
-LONG = "touch begun; for i in $(seq 600); do date +%s%N > beat.txt; sleep 0.1; done"
+LONG = "for i in $(seq 600); do echo $i >> beat.txt; touch begun; sleep 0.1; done"
 
 
 def _has_begun(client: openai.OpenAI, container: str) -> bool:
