@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from airflow_containers.local.egress.authority import Authority
 from airflow_containers.local.egress.bounds import Bounds
 from airflow_containers.local.egress.client_hello import HelloError, parse_client_hello
-from airflow_containers.local.egress.exchange import Relay, check_host_header
+from airflow_containers.local.egress.exchange import Relay
 from airflow_containers.local.egress.grants import Grant
+from airflow_containers.local.egress.headers import check_host_header
 from airflow_containers.local.egress.heads import RequestReader, bad_request
 from airflow_containers.local.egress.log import EgressEntry, EgressLog
 from airflow_containers.local.egress.names import HostError, parse_authority, parse_host

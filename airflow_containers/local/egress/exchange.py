@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ import h11
 
 from airflow_containers.local.egress.bounds import Bounds
 from airflow_containers.local.egress.grants import Grant
+from airflow_containers.local.egress.headers import Headers, check_host_header, end_to_end, trailers_of
 from airflow_containers.local.egress.heads import MAX_HEAD, RequestReader, bad_request
 from airflow_containers.local.egress.log import EgressEntry
 from airflow_containers.local.egress.names import HostError, parse_absolute, parse_authority
@@ -24,25 +24,8 @@ from airflow_containers.local.egress.upstream import Upstream, connect, encrypt
 MAX_ANSWER_HEAD = 256 << 10
 """Bytes of an answer's head."""
 
-Headers = list[tuple[bytes, bytes]]
-
-_HOP = frozenset(
-    {
-        b"connection",
-        b"expect",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authentication-info",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-# `Connection: content-length` must not change where a message ends.
-_NEVER_NAMED = frozenset({b"content-length", b"host", b"content-encoding"})
-_NOT_IN_TRAILERS = frozenset({b"content-length", b"host", b"trailer", b"content-encoding", b"authorization"})
+_SLICE = 64 << 10
+"""Bytes that are looked through for secrets before other connections have their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +147,7 @@ class Relay:
                 "WebSocket not supported",
                 "WebSocket connections go through tunnels only: with TLS, to domains without secrets.",
             )
-        kept = _end_to_end(headers)
+        kept = end_to_end(headers)
         filled = self._grant.secrets.fill(target.host, kept, encrypted=target.encrypted)
         dropped = {b"host"}
         added: Headers = [(b"Host", target.authority)]
@@ -291,7 +274,7 @@ class _Exchange:
                 if not await self._passed_to_server(upstream, event):
                     return
             elif isinstance(event, h11.EndOfMessage):
-                end = h11.EndOfMessage(headers=_trailers(event))
+                end = h11.EndOfMessage(headers=trailers_of(event))
                 self._is_whole = await self._passed_to_server(upstream, end)
                 return
             else:
@@ -334,12 +317,11 @@ class _Exchange:
             if isinstance(event, h11.Response):
                 await self._begin(event, sending)
             elif isinstance(event, h11.Data):
-                data = bytes(event.data)
-                await self._pass_on(self._redactor.feed(data) if self._redactor else data)
+                await self._pass_on_body(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
                 if self._redactor:
                     await self._pass_on(self._redactor.finish())
-                trailers = _trailers(event) if self._request.http_version == b"1.1" else []
+                trailers = trailers_of(event) if self._request.http_version == b"1.1" else []
                 await self._to_client(h11.EndOfMessage(headers=self._redacted(trailers)))
                 return self._server.our_state is h11.DONE and self._is_whole
             else:
@@ -408,7 +390,7 @@ class _Exchange:
                     "proxy takes secrets out of the answers of their domains, which it cannot do in this.",
                 )
         chunked = any(name.lower() == b"transfer-encoding" for name, _ in headers)
-        kept = _end_to_end(headers)
+        kept = end_to_end(headers)
         if chunked:
             kept = [(name, value) for name, value in kept if name.lower() != b"content-length"]
         kept = self._redacted(kept)
@@ -435,6 +417,15 @@ class _Exchange:
             else (patterns.clean(name), patterns.clean(value))
             for name, value in headers
         ]
+
+    async def _pass_on_body(self, data: bytes) -> None:
+        if self._redactor is None:
+            await self._pass_on(data)
+            return
+        for at in range(0, len(data), _SLICE):
+            await self._pass_on(self._redactor.feed(data[at : at + _SLICE]))
+            # Looking takes its time where much may be a secret, and others wait.
+            await asyncio.sleep(0)
 
     async def _pass_on(self, data: bytes) -> None:
         if data:
@@ -472,38 +463,3 @@ def _silent(target: _Target, seconds: float) -> Refusal:
 
 def _broken(target: _Target, what: str) -> Refusal:
     return Refusal(502, "Bad answer", f"{target.host} did not answer as HTTP has it: {what}.")
-
-
-def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Headers without those that are for one connection only."""
-    listed = list(headers)
-    named = {
-        token.strip().lower()
-        for name, value in listed
-        if name.lower() == b"connection"
-        for token in value.split(b",")
-    }
-    dropped = _HOP | (named - _NEVER_NAMED)
-    return [(name, value) for name, value in listed if name.lower() not in dropped]
-
-
-def _trailers(event: h11.EndOfMessage) -> Headers:
-    dropped = _NOT_IN_TRAILERS
-    return [(n, v) for n, v in _end_to_end(event.headers.raw_items()) if n.lower() not in dropped]
-
-
-def check_host_header(values: list[bytes], host: str, port: int, default_port: int) -> None:
-    """Refuse a request whose ``Host`` header is missing or names another host or port.
-
-    :raises Refusal: when it does.
-    """
-    found: tuple[str, int] | None = None
-    if len(values) == 1:
-        with contextlib.suppress(HostError):
-            found = parse_authority(values[0].decode("latin-1"), default_port)
-    if found != (host, port):
-        raise Refusal(
-            403,
-            "Host header differs",
-            f"The Host header names another host or port than the request, which goes to {host}:{port}.",
-        )

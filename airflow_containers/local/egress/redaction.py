@@ -18,8 +18,8 @@ _NONE = -2
 _MIN_CORE = 6
 """Characters of Base64 that a value alone decides on; with fewer, other texts look like it."""
 
-_INTRODUCERS = (b"%", b"\\u", b"\\x", b"\\", b"&#", b"&")
-"""What escapes begin with, longer ones first."""
+_INTRODUCERS = b"%\\&"
+"""What escapes begin with."""
 
 _MAX_ENCODING = 24
 """More than the bytes of the longest encoding of one character."""
@@ -98,6 +98,8 @@ class _Pattern:
         self.literals = [literal.encode() for literal in sorted(literals)]
         self.first = re.compile(b"[%s]" % b"".join(re.escape(unit[:1]) for unit in {*self._firsts()}))
         self.start = re.compile(b"".join(map(_any_of, self._units[:2])))
+        # How far two places of the text may overlap; none for nearly all secrets.
+        self.border = next((size for size in range(len(text) - 1, 0, -1) if text[:size] == text[-size:]), 0)
         self.characters = set(text) | ({"-", "_"} if is_base64 else set())
 
     def _firsts(self) -> Iterator[bytes]:
@@ -138,6 +140,7 @@ class Patterns:
     def __init__(self, values: Sequence[str]) -> None:
         self._patterns = [pattern for value in values for pattern in _patterns_of(value)]
         self._escape = _escape_of(self._patterns)
+        self._max_bytes = max((pattern.max_bytes for pattern in self._patterns), default=0)
 
     def __bool__(self) -> bool:
         return bool(self._patterns)
@@ -154,52 +157,75 @@ class Patterns:
         """Where the secrets are, and from where on the data has to be seen again with more behind it."""
         spans: list[tuple[int, int]] = []
         hold = len(data)
-        escapes = [found.start() for found in self._escape.finditer(data)] if self._escape else []
+        windows = self._windows(data)
         for pattern in self._patterns:
-            for start in _starts(pattern, data, escapes, final=final):
-                end = pattern.match(data, start, final=final)
-                if end == _NONE:
-                    continue
+            for start, end in _places(pattern, data, windows, final=final):
                 first = start - (pattern.before and start > 0 and data[start - 1] in _BASE64)
                 if end == _PARTIAL or (pattern.after and end == len(data) and not final):
                     if not final:
                         hold = min(hold, first)
-                    continue
-                if pattern.after and end < len(data) and data[end] in _BASE64:
-                    end += 1
-                spans.append((first, end))
+                elif pattern.after and end < len(data) and data[end] in _BASE64:
+                    spans.append((first, end + 1))
+                else:
+                    spans.append((first, end))
         spans.sort(reverse=True)
         for start, end in spans:
             if start < hold < end:
                 hold = start
         return spans, hold
 
+    def _windows(self, data: bytes) -> list[tuple[int, int]]:
+        """Where what has an escape in it may begin."""
+        if self._escape is None or not any(mark in data for mark in (b"%", b"\\", b"&")):
+            return []
+        windows: list[tuple[int, int]] = []
+        begin = end = -1
+        for found in self._escape.finditer(data):
+            at = found.start()
+            if at - self._max_bytes > end:
+                if end >= 0:
+                    windows.append((begin, end))
+                begin = max(0, at - self._max_bytes)
+            end = at + 1
+        if end >= 0:
+            windows.append((begin, end))
+        return windows
 
-def _starts(pattern: _Pattern, data: bytes, escapes: list[int], *, final: bool) -> Iterator[int]:
-    """Where a match may begin: where it is written as it is, before an escape, and near the end."""
+
+def _places(
+    pattern: _Pattern, data: bytes, windows: list[tuple[int, int]], *, final: bool
+) -> Iterator[tuple[int, int]]:
+    """Where a text begins and ends: written as it is, with escapes in it, and cut off by the end."""
     for literal in pattern.literals:
-        at = data.find(literal)
-        while at >= 0:
-            yield at
-            at = data.find(literal, at + 1)
-    done = 0
-    for escape in escapes:
-        begin = max(done, escape - pattern.max_bytes)
-        done = max(done, escape + 1)
-        # What begins in front of the end of the window may end behind it.
-        yield from _overlapping(pattern.start, data, begin, done)
+        yield from _literally(literal, data)
+    for begin, end in windows:
+        at = begin
+        while (found := pattern.start.search(data, at, end + 2 * _MAX_ENCODING)) is not None:
+            start = found.start()
+            if start >= end:
+                break
+            at = start + 1
+            over = pattern.match(data, start, final=final)
+            if over != _NONE:
+                yield start, over
+                if over != _PARTIAL:
+                    # What overlaps the end of it cannot begin before.
+                    at = max(at, over - pattern.border * _MAX_ENCODING)
     if not final:
         for match in pattern.first.finditer(data, max(0, len(data) - pattern.max_bytes)):
-            yield match.start()
+            over = pattern.match(data, match.start(), final=final)
+            if over != _NONE:
+                yield match.start(), over
 
 
-def _overlapping(regex: re.Pattern[bytes], data: bytes, begin: int, end: int) -> Iterator[int]:
-    # As far as the longest two encodings of characters go, and no further for each of many windows.
-    limit = end + 2 * _MAX_ENCODING
-    found = regex.search(data, begin, limit)
-    while found is not None and found.start() < end:
-        yield found.start()
-        found = regex.search(data, found.start() + 1, limit)
+def _literally(literal: bytes, data: bytes) -> Iterator[tuple[int, int]]:
+    """Places that cover all places of a text written as it is; where they overlap, not every one is named."""
+    size = len(literal)
+    at = data.find(literal)
+    while at >= 0:
+        yield at, at + size
+        further = data.rfind(literal, at + 1, at + 2 * size - 1)
+        at = further if further >= 0 else data.find(literal, at + size)
 
 
 def _patterns_of(value: str) -> Iterator[_Pattern]:
@@ -219,16 +245,22 @@ def _escape_of(patterns: Sequence[_Pattern]) -> re.Pattern[bytes] | None:
     if not patterns:
         return None
     characters = set().union(*(pattern.characters for pattern in patterns))
-    rests: dict[bytes, set[bytes]] = {}
-    for encoding in (encoding for character in characters for encoding in _encodings(character)):
-        introducer = next((start for start in _INTRODUCERS if encoding.startswith(start)), None)
-        if introducer is not None and len(encoding) > 1:
-            rests.setdefault(introducer, set()).add(encoding.removeprefix(introducer))
-    branches = (
-        re.escape(introducer) + b"(?:%s)" % b"|".join(map(re.escape, sorted(found)))
-        for introducer, found in rests.items()
-    )
-    return re.compile(b"|".join(branches))
+    escapes = (encoding for character in characters for encoding in _encodings(character))
+    rests = {escape[1:] for escape in escapes if len(escape) > 1 and escape[:1] in _INTRODUCERS}
+    # The class in front is what makes it fast where there are no escapes.
+    return re.compile(b"[%s]%s" % (re.escape(_INTRODUCERS), _one_of(rests)))
+
+
+def _one_of(texts: set[bytes]) -> bytes:
+    """An expression for one of several texts, which looks at each byte once."""
+    if b"" in texts:
+        return b""
+    tails: dict[bytes, set[bytes]] = {}
+    for text in texts:
+        tails.setdefault(text[:1], set()).add(text[1:])
+    if all(tail == {b""} for tail in tails.values()):
+        return b"[%s]" % b"".join(map(re.escape, sorted(tails)))
+    return b"(?:%s)" % b"|".join(re.escape(head) + _one_of(tail) for head, tail in sorted(tails.items()))
 
 
 class Redactor:

@@ -99,7 +99,7 @@ async def test_requests_and_the_standard_library(world: World) -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
 async def test_node(world: World) -> None:
-    """Trusts the bundle; the versions that know the variable for proxies go through it."""
+    """It trusts the bundle by its variable."""
     box = await start(world)
     (_bundle,) = world.gateway.read_only_files().values()
     code = (
