@@ -9,14 +9,6 @@ BIN := $(VENV)/bin
 SETUP := pyproject.toml airflow_containers/__init__.py scripts/setup-venv
 PYTEST_ARGS ?=
 
-# $(call pytest,environment,what to run). Under CI, what failed is run once more, alone and in full view: the suites start whole
-# Airflows on two cores, and a machine that stood still for a second is no defect. What is broken fails twice.
-define pytest
-	@run() { echo "$(1)/bin/python -m pytest $(2) $$*"; $(1)/bin/python -m pytest -o cache_dir=$(1)/pytest-cache $(2) "$$@"; }; \
-	run $(PYTEST_ARGS) || { status=$$?; [ -n "$$CI" ] && [ $$status = 1 ] || exit $$status; \
-	  echo "Once more, what failed:"; run --last-failed --last-failed-no-failures=none $(PYTEST_ARGS); }
-endef
-
 .PHONY: help
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -28,11 +20,11 @@ demo: $(VENV)/.ready ## Run a DAG with real Airflow against the local server, an
 
 .PHONY: test
 test: $(VENV)/.ready ## Run all tests on Airflow 3.3
-	$(call pytest,$(VENV))
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: test-unit
 test-unit: $(VENV)/.ready ## Run the unit tests alone
-	$(call pytest,$(VENV),tests/unit)
+	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: style types contracts ## Run all static checks
@@ -57,7 +49,7 @@ format: $(VENV)/.ready ## Format the code, and mend what can be mended
 
 .PHONY: test-airflow-2
 test-airflow-2: .venv-2.11/.ready ## Run the unit and integration tests on Airflow 2.11 (Python 3.11 or 3.12)
-	$(call pytest,.venv-2.11,tests/unit tests/integration)
+	.venv-2.11/bin/python -m pytest tests/unit tests/integration $(PYTEST_ARGS)
 
 .PHONY: test-matrix
 test-matrix: test-airflow-3.2 test-airflow-3.1 test-airflow-3.0 ## Run them on Airflow 3.2, and what concerns Airflow on 3.0 and 3.1
@@ -72,11 +64,11 @@ FREE_OF_AIRFLOW := tests/unit/api tests/unit/creation tests/unit/local tests/uni
 
 .PHONY: test-airflow-3.2
 test-airflow-3.2: .venv-3.2/.ready
-	$(call pytest,.venv-3.2,tests/unit tests/integration)
+	.venv-3.2/bin/python -m pytest tests/unit tests/integration $(PYTEST_ARGS)
 
 .PHONY: test-airflow-3.0 test-airflow-3.1
 test-airflow-3.0 test-airflow-3.1: test-airflow-%: .venv-%/.ready
-	$(call pytest,.venv-$*,tests/unit tests/integration $(addprefix --ignore=,$(FREE_OF_AIRFLOW)))
+	.venv-$*/bin/python -m pytest tests/unit tests/integration $(addprefix --ignore=,$(FREE_OF_AIRFLOW)) $(PYTEST_ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.ready ## Run the benchmarks, each beside its peer
