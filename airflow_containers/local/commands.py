@@ -156,6 +156,8 @@ class ContainerCommands:
     ) -> Outcome:
         await self.check()
         container = self._containers.use(container_id)
+        if _has_network(container) and self._gateway.problem is not None:
+            raise CommandsUnavailableError(self._gateway.problem)
         with self._counted(container_id), contextlib.ExitStack() as stack:
             read_only = dict(self._gateway.read_only_files()) if _has_network(container) else {}
             if len(text.encode()) <= _MAX_ARGUMENT and "\0" not in text:

@@ -20,18 +20,10 @@ from airflow_containers.testing import LocalServer, LocalServerError
 from tests.support.sandboxes import client_of, create, files_of, processes_with, until
 
 
-@pytest.fixture(scope="module")
-def process() -> Iterator[LocalServer]:
-    """One server for this module."""
-    with LocalServer() as server:
-        yield server
-
-
 @pytest.fixture
-def server(process: LocalServer) -> LocalServer:
-    """That server, emptied."""
-    process.reset()
-    return process
+def server(containers_server: LocalServer) -> LocalServer:
+    """A server, emptied."""
+    return containers_server
 
 
 @pytest.fixture
@@ -279,6 +271,19 @@ class TestWithoutIsolation:
             assert isinstance(problem, str)
             assert words in problem
             assert 1 == len(files_of(client, container))
+
+
+def test_without_the_packages_of_the_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands with a network are refused with what to install, though their containers are there."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['trustme'] = None\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with LocalServer() as server, client_of(server) as client:
+        policy = {"type": "allowlist", "allowed_domains": ["api.example.com"]}
+        container = create(client, network_policy=policy)
+        with pytest.raises(LocalServerError, match=r"trustme: pip install 'airflow-containers\[sandbox\]'"):
+            server.run(container, "touch ran")
+        assert {} == files_of(client, container)
+        assert "hi\n" == server.run(create(client), "echo hi").stdout
 
 
 def test_the_server_says_how_it_isolates(server: LocalServer) -> None:

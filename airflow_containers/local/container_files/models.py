@@ -21,7 +21,7 @@ from airflow_containers.local.container_files.exceptions import (
 from airflow_containers.local.container_files.folder import MAX_NAME_BYTES, DataFolder, NoPlaceError, is_plain
 from airflow_containers.local.container_files.latest import Latest
 from airflow_containers.local.container_files.schemas import MAX_FILE_BYTES
-from airflow_containers.local.container_files.written import DATA_DIR, STORED_IN_DATA, WrittenFiles
+from airflow_containers.local.container_files.written import STORED_IN_DATA, WrittenFiles
 from airflow_containers.local.containers.models import ContainerBackend
 from airflow_containers.local.contents import Content, OpenContent
 from airflow_containers.local.errors import ApiError
@@ -29,6 +29,7 @@ from airflow_containers.local.files.exceptions import UnknownFileReferenceError
 from airflow_containers.local.files.models import FileBackend
 from airflow_containers.local.ids import Ids
 from airflow_containers.local.paging import select_page
+from airflow_containers.local.sandbox.commands import DATA_DIR
 from airflow_containers.local.store import Store
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")

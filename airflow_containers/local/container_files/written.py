@@ -13,10 +13,8 @@ from airflow_containers.local.clock import Clock
 from airflow_containers.local.container_files.folder import MAX_FILES, DataFolder, Stamp, compare
 from airflow_containers.local.containers.models import ContainerBackend
 from airflow_containers.local.ids import Ids
+from airflow_containers.local.sandbox.commands import DATA_DIR
 from airflow_containers.local.store import Store
-
-DATA_DIR = "/mnt/data"
-"""The folder of a container that its files are in."""
 
 STORED_IN_DATA = "data/"
 """What is below :data:`DATA_DIR` is stored below this, as seen from the container's folder."""

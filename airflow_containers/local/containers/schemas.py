@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from airflow_containers.local.egress.variables import name_problem
 from airflow_containers.local.errors import InvalidRequestError
 from airflow_containers.local.schema import Array, Enum, Integer, Object, Text, Union
 
@@ -84,7 +85,7 @@ _DOMAIN = Text(min_length=1, rule=domain_problem)
 _SECRET = Object(
     {
         "domain": _DOMAIN,
-        "name": Text(min_length=1, pattern=re.compile(r"[A-Za-z_][A-Za-z0-9_]*")),
+        "name": Text(min_length=1, pattern=re.compile(r"[A-Za-z_][A-Za-z0-9_]*"), rule=name_problem),
         "value": Text(min_length=1, max_length=MAX_SECRET),
     },
     required=("domain", "name", "value"),

@@ -17,31 +17,26 @@ from airflow_containers.local.egress.log import EgressEntry, EgressLog
 from airflow_containers.local.egress.options import EgressOptions
 from airflow_containers.local.egress.resolving import Resolve, Resolver
 from airflow_containers.local.egress.secrets import DomainSecret, SecretText
+from airflow_containers.local.egress.variables import proxy_variables
+from airflow_containers.local.sandbox.commands import PROXY_PORT
 
 if TYPE_CHECKING:
     from airflow_containers.local.egress.authority import Authority
     from airflow_containers.local.egress.connection import Setting
 
-__all__ = ["DomainSecret", "EgressEntry", "EgressGateway", "EgressLog", "SecretText", "Serving"]
-
-PROXY_PORT = 3128
-"""The port on the loopback interface of a container where its proxy listens."""
+__all__ = [
+    "CA_BUNDLE",
+    "PROXY_PORT",
+    "DomainSecret",
+    "EgressEntry",
+    "EgressGateway",
+    "EgressLog",
+    "SecretText",
+    "Serving",
+]
 
 CA_BUNDLE = "/run/egress/ca-bundle.pem"
 """Where a container has the certificates that it should trust."""
-
-_CA_VARIABLES = (
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "PIP_CERT",
-    "NODE_EXTRA_CA_CERTS",
-    "GIT_SSL_CAINFO",
-    "AWS_CA_BUNDLE",
-    "CARGO_HTTP_CAINFO",
-    "DENO_CERT",
-)
-
 
 _TOLD = 16
 """Connections over the bound that still get an answer that says so."""
@@ -185,18 +180,9 @@ class EgressGateway:
 
         :raises KeyError: when nothing was granted to the container.
         """
-        proxy = f"http://127.0.0.1:{PROXY_PORT}"
-        local = "localhost,127.0.0.1,::1"
         return {
             **self._grants[container_id].secrets.placeholders,
-            "HTTP_PROXY": proxy,
-            "HTTPS_PROXY": proxy,
-            "http_proxy": proxy,
-            "https_proxy": proxy,
-            "NO_PROXY": local,
-            "no_proxy": local,
-            "NODE_USE_ENV_PROXY": "1",
-            **dict.fromkeys(_CA_VARIABLES, CA_BUNDLE),
+            **proxy_variables(f"http://127.0.0.1:{PROXY_PORT}", CA_BUNDLE),
         }
 
     def read_only_files(self) -> dict[str, Path]:

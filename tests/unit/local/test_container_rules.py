@@ -147,6 +147,8 @@ def test_accepted(call: Driver, body: dict[str, Any]) -> None:
         (_secret(domain=""), "network_policy.domain_secrets[0].domain", "empty_string"),
         (_secret(name=""), "network_policy.domain_secrets[0].name", "empty_string"),
         (_secret(name="1A"), "network_policy.domain_secrets[0].name", "invalid_value"),
+        (_secret(name="HTTPS_PROXY"), "network_policy.domain_secrets[0].name", "invalid_value"),
+        (_secret(name="SSL_CERT_FILE"), "network_policy.domain_secrets[0].name", "invalid_value"),
         (_secret(name="A\n"), "network_policy.domain_secrets[0].name", "invalid_value"),
         (_secret(value=""), "network_policy.domain_secrets[0].value", "empty_string"),
         (
