@@ -11,6 +11,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from airflow_containers.local.container_files.folder import DataFolder
+
 NOBODY = 65534
 SECRET = b"of the host"
 SERVERS = ["a plain user", "root"] if os.geteuid() == 0 else ["a plain user"]
@@ -107,3 +109,11 @@ def everything(folder: Path) -> dict[str, bytes | None]:
         str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes()
         for path in folder.rglob("*")
     }
+
+
+def read_file(folder: DataFolder, path: str) -> bytes:
+    """What is in a file, whose size is that of its stamp."""
+    file, stamp = folder.open(path)
+    with file:
+        assert stamp.size == os.fstat(file.fileno()).st_size
+        return file.read()
