@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import base64
 import contextlib
+import itertools
 import json
 import os
 import queue
@@ -34,6 +35,10 @@ SECRET = "canary-of-the-server-1f0c"
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMORY = 512 << 20
+STARTED: set[int] = set()
+"""Process ids of the servers of this test session."""
+
+_MARKERS = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ class Driver:
             cwd=ROOT,
             env={**os.environ, "SERVER_SECRET": SECRET},
         )
+        STARTED.add(self.process.pid)
         self._answers: dict[int, queue.SimpleQueue[dict[str, Any]]] = {0: queue.SimpleQueue()}
         self._last = 0
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -155,6 +161,11 @@ class Driver:
         shutil.rmtree(self.state, ignore_errors=True)
         for folder in self.delegated:
             cgroups.remove(Path(folder))
+
+
+def new_marker() -> str:
+    """Some thousand seconds to sleep, which no other test session on this machine sleeps as well."""
+    return f"{3071 + next(_MARKERS)}.{os.getpid():07d}"
 
 
 def processes(marker: str) -> list[int]:

@@ -44,11 +44,11 @@ def until(condition: Callable[[], bool], seconds: float = 15) -> bool:
 
 
 def processes_with(text: str) -> list[int]:
-    """Process ids of this machine whose command line has a text in it."""
+    """Process ids of this machine whose command line, with spaces, has a text in it."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            line = (folder / "cmdline").read_bytes()
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
         except OSError:
             continue
         if text.encode() in line:

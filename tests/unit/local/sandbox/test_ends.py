@@ -16,9 +16,17 @@ import pytest
 from airflow_containers.local.sandbox import cgroups
 from airflow_containers.local.sandbox.commands import Command, Mounts
 from airflow_containers.local.sandbox.runner import Sandbox
-from tests.support.sandbox_driver import Driver, Mode, descendants, driver, processes
+from tests.support.sandbox_driver import (
+    STARTED,
+    Driver,
+    Mode,
+    descendants,
+    driver,
+    new_marker,
+    processes,
+)
 
-MARKER = "3071.4711"
+MARKER = new_marker()
 
 DAEMON = f"""
 import os, time
@@ -68,13 +76,15 @@ def gone(deadline: float = 3.0) -> bool:
 
 
 def groups() -> list[Path]:
-    """Control groups of servers that are not there."""
+    """Control groups of servers of this session that are not there any more."""
     found = []
     for _, _, own in cgroups._own_groups(Path("/proc")):
-        for folder in own.rglob("airflow-containers-*"):
-            match = cgroups._NAME.match(folder.name)
-            if match and cgroups.start_time(int(match[1])) != match[2]:
-                found.append(folder)
+        # Not rglob: other servers of this machine make and remove groups meanwhile.
+        for folder, names, _ in os.walk(own):
+            for name in names:
+                match = cgroups._NAME.match(name)
+                if match and int(match[1]) in STARTED and cgroups.start_time(int(match[1])) != match[2]:
+                    found.append(Path(folder, name))
     return found
 
 
