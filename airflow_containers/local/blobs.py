@@ -215,6 +215,7 @@ class Incoming:
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
         self._writing: asyncio.Future[None] | None = None
+        self._is_discarded = False
 
     @property
     def sha256(self) -> str:
@@ -267,6 +268,9 @@ class Incoming:
     def _write(self, pieces: list[bytes]) -> None:
         if self._file is None:
             self._file = self.path.open("xb", buffering=0)
+            if self._is_discarded:
+                # It was removed before it was there.
+                self.path.unlink(missing_ok=True)
         for piece in pieces:
             self._hash.update(piece)
             view = memoryview(piece)
@@ -275,6 +279,7 @@ class Incoming:
 
     async def discard(self) -> None:
         """Close, and remove the temporary file unless it was renamed into its place."""
+        self._is_discarded = True
         try:
             with contextlib.suppress(OSError):
                 await self._written()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -221,5 +222,31 @@ async def test_a_request_that_is_cancelled_twice(tmp_path: Path) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+    assert [] == blobs.names("incoming")
+
+
+async def test_a_request_that_is_cancelled_before_its_file_is_there(tmp_path: Path) -> None:
+    """A temporary file that a thread makes after it was removed is removed as well."""
+    opening, may_open = threading.Event(), threading.Event()
+
+    class SlowPath(type(tmp_path)):  # type: ignore[misc]
+        def open(self, *args: Any, **kwargs: Any) -> Any:
+            opening.set()
+            assert may_open.wait(10)
+            return super().open(*args, **kwargs)
+
+    blobs = Blobs(tmp_path)
+    incoming = Incoming(SlowPath(blobs.temporary()))
+    incoming.feed(bytes(1_000_000))
+    await incoming.flush()
+    task = asyncio.create_task(incoming.discard())
+    assert await asyncio.to_thread(opening.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    may_open.set()
+    await asyncio.get_running_loop().shutdown_default_executor()
 
     assert [] == blobs.names("incoming")
